@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{CEILING, Emulator, Hark, Heard, LedgerRecord, NatsServer, Setup, wait_until, wav};
+use crate::support::{
+    CEILING, Emulator, Hark, LedgerRecord, NatsServer, ReceivedEvent, Setup, wait_until, wav,
+};
 use async_nats::jetstream;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -120,7 +122,7 @@ async fn drain(jobs: usize) -> f64 {
 
     // Each event is stored once, in order.
     let mut sequences: HashMap<String, u64> = HashMap::new();
-    for event in Heard::everything(&context, "HARK_EVENTS").await {
+    for event in ReceivedEvent::everything(&context, "HARK_EVENTS").await {
         let sequence = sequences.entry(event.job().to_owned()).or_default();
         *sequence += 1;
         assert_eq!(event.body["sequence"].as_u64(), Some(*sequence), "{}", event.subject);

@@ -156,7 +156,7 @@ async fn a_deleted_stream_of_events_is_created_again_and_receives_later_events()
     let _listener = stage.nats.client().await.subscribe("hark.event.>").await.unwrap();
     context.delete_stream("HARK_EVENTS").await.unwrap();
     stage.all_settled().await;
-    let mut left = crate::support::Heard::everything(&context, "HARK_EVENTS").await;
+    let mut left = crate::support::ReceivedEvent::everything(&context, "HARK_EVENTS").await;
     left.sort_by_key(|event| (event.job().to_owned(), event.body["sequence"].as_u64()));
     for job in left.chunk_by(|one, other| one.job() == other.job()) {
         let sequences: Vec<u64> = job.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();

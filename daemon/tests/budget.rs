@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, spoken, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, spoken, wait_until, wav};
 
 /// A second costs 35 millionths of a dollar in the default region, so a file of ten seconds costs 350 of them.
 const TEN_SECONDS: f64 = 10.0;
 
-fn waiting(events: &[Heard]) -> Vec<&Heard> {
+fn waiting(events: &[ReceivedEvent]) -> Vec<&ReceivedEvent> {
     events.iter().filter(|event| event.kind() == "job.retrying").collect()
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Emulator, FileServer, Hark, Heard, NatsServer, Setup, call, channel, of_kind, publish, sample, sentence,
-    stereo, wait_until,
+    Emulator, FileServer, Hark, NatsServer, ReceivedEvent, Setup, call, channel, of_kind, publish, sample,
+    sentence, stereo, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -16,13 +16,13 @@ fn setup(nats: &NatsServer, service: &Emulator, lines: &str) -> Setup {
     Hark::new().nats(nats).asr(service).folder_with("calls", "route = \"split\"\n").lines(&route)
 }
 
-async fn heard(hark: &mut Hark, name: &str, audio: &[u8], ended: usize) -> Vec<Heard> {
+async fn heard(hark: &mut Hark, name: &str, audio: &[u8], ended: usize) -> Vec<ReceivedEvent> {
     hark.drop_file("calls", name, audio);
     let job = hark.ended_jobs(ended).await[ended - 1].job().to_owned();
     hark.events_of(&job).await
 }
 
-fn one<'e>(events: &'e [Heard], kind: &str) -> &'e Value {
+fn one<'e>(events: &'e [ReceivedEvent], kind: &str) -> &'e Value {
     let found = of_kind(events, kind);
     let [one] = found[..] else { panic!("{} events {kind}", found.len()) };
     one
@@ -74,7 +74,7 @@ async fn each_channel_goes_through_flash_with_its_role() {
         speech["channels"].as_array().unwrap().iter().map(|it| it["speech_ms"].as_u64().unwrap()).sum();
     assert_eq!(made["quality"]["speech_ms"], both);
     assert_eq!(speech["silence_ms"], 12_000 - both);
-    let kinds: Vec<&str> = events.iter().map(Heard::kind).collect();
+    let kinds: Vec<&str> = events.iter().map(ReceivedEvent::kind).collect();
     let place = |wanted: &str| kinds.iter().position(|kind| *kind == wanted);
     assert!(place("annotation.speech") < place("transcript.final"), "{kinds:?}");
     let last = &events.last().unwrap().body;

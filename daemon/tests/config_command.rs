@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::{
-    CEILING, Emulator, Heard, NatsServer, Process, free_address, harkd, http_get, wait_until, wav,
+    CEILING, Emulator, NatsServer, Process, ReceivedEvent, free_address, harkd, http_get, wait_until, wav,
 };
 use serde_json::Value;
 
@@ -124,7 +124,7 @@ async fn the_manual_and_a_source_of_three_lines_make_a_working_daemon() {
     std::fs::write(calls.join("call.wav"), wav(1.0, 1)).unwrap();
     let context = async_nats::jetstream::new(nats.client().await);
     wait_until("the transcript", CEILING, async || {
-        let heard = Heard::everything(&context, "HARK_EVENTS").await;
+        let heard = ReceivedEvent::everything(&context, "HARK_EVENTS").await;
         heard.iter().any(|event| event.kind() == "job.completed")
     })
     .await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::ffmpeg::{amr, encoded, g729, has_ffmpeg, remuxed, with_pictures};
-use crate::support::{Emulator, Hark, Heard, NatsServer, Reply, SpeechServer, sha256};
+use crate::support::{Emulator, Hark, NatsServer, ReceivedEvent, Reply, SpeechServer, sha256};
 
 /// Name, what ffmpeg is told, the name of the format in events, channels.
 const AUDIO: [(&str, &str, &str, u32); 14] = [
@@ -25,13 +25,13 @@ const AUDIO: [(&str, &str, &str, u32); 14] = [
 ];
 
 /// The last event of each job by the recording's name.
-async fn ended(hark: &mut Hark, count: usize) -> BTreeMap<String, Heard> {
+async fn ended(hark: &mut Hark, count: usize) -> BTreeMap<String, ReceivedEvent> {
     let events = hark.ended_jobs(count).await;
-    let named = |event: Heard| (event.body["recording"]["name"].as_str().unwrap().to_owned(), event);
+    let named = |event: ReceivedEvent| (event.body["recording"]["name"].as_str().unwrap().to_owned(), event);
     events.into_iter().map(named).collect()
 }
 
-fn assert_completed(last: &Heard, name: &str, format: &str, channels: u32, seconds: f64) {
+fn assert_completed(last: &ReceivedEvent, name: &str, format: &str, channels: u32, seconds: f64) {
     assert_eq!(last.kind(), "job.completed", "{name}: {}", last.body);
     let recording = &last.body["recording"];
     assert_eq!((&recording["format"], &recording["channels"]), (&format.into(), &channels.into()), "{name}");

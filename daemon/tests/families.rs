@@ -1,7 +1,7 @@
 //! The service's newer family of models (`qwen-audio-3.x`, `fun-asr`) against the emulator, and what routes ask of models: words, speakers,
 //! hot words, context.
 
-use crate::support::{Emulator, FileServer, Hark, Heard, NatsServer, Setup, publish, sha256, wav};
+use crate::support::{Emulator, FileServer, Hark, NatsServer, ReceivedEvent, Setup, publish, sha256, wav};
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn dialogue(seed: u64) -> (Vec<u8>, Value) {
     (audio, manifest)
 }
 
-async fn final_of(hark: &mut Hark) -> (Value, Vec<Heard>) {
+async fn final_of(hark: &mut Hark) -> (Value, Vec<ReceivedEvent>) {
     let last = hark.ended_jobs(1).await[0].clone();
     assert_eq!(last.kind(), "job.completed", "{}", last.body);
     let events = hark.events_of(last.job()).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{CEILING, Heard, Setup, Stage, wait_until};
+use crate::support::{CEILING, ReceivedEvent, Setup, Stage, wait_until};
 use dashscope_emulator::{text::pieces, text_for};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn stage(flags: &[&str], prepare: impl FnOnce(Setup) -> Setup) -> Stage {
 }
 
 /// Codes of the failed attempts, in order.
-fn retries(events: &[Heard]) -> Vec<&str> {
+fn retries(events: &[ReceivedEvent]) -> Vec<&str> {
     events
         .iter()
         .filter(|event| event.kind() == "job.retrying")
@@ -25,12 +25,12 @@ fn retries(events: &[Heard]) -> Vec<&str> {
         .collect()
 }
 
-fn end(events: &[Heard]) -> &Heard {
+fn end(events: &[ReceivedEvent]) -> &ReceivedEvent {
     events.last().unwrap()
 }
 
 /// Whether the last event is marked as possibly charged twice; `job.submitted` has the same mark.
-fn is_marked(events: &[Heard]) -> bool {
+fn is_marked(events: &[ReceivedEvent]) -> bool {
     end(events).body["possible_duplicate_charge"] == true
 }
 

@@ -3,7 +3,7 @@
 use std::fs::read_to_string;
 
 use crate::plugins::Plugins;
-use crate::support::{Emulator, Hark, Heard, NatsServer, wav};
+use crate::support::{Emulator, Hark, NatsServer, ReceivedEvent, wav};
 use serde_json::{Value, json};
 
 fn entry(plugins: &Plugins, lines: &str) -> String {
@@ -12,7 +12,7 @@ fn entry(plugins: &Plugins, lines: &str) -> String {
 }
 
 /// The data of the plugin's events of a job.
-fn data(events: &[Heard]) -> Vec<&Value> {
+fn data(events: &[ReceivedEvent]) -> Vec<&Value> {
     events.iter().filter(|event| event.kind() == "plugin.notes").map(|event| &event.body["data"]).collect()
 }
 

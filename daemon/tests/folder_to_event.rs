@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, wait_until, wav};
 use serde_json::{Value, json};
 
 /// What CONTRACT promises of every event, checked on all of them.
-fn assert_sound(events: &[Heard]) {
+fn assert_sound(events: &[ReceivedEvent]) {
     for event in events {
         let sequence = event.body["sequence"].as_u64().expect("a sequence");
         let id = format!("{}:{sequence}", event.job());
@@ -29,8 +29,8 @@ fn assert_sound(events: &[Heard]) {
     assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>(), "sequences without a gap");
 }
 
-fn kinds(events: &[Heard]) -> Vec<&str> {
-    events.iter().map(Heard::kind).collect()
+fn kinds(events: &[ReceivedEvent]) -> Vec<&str> {
+    events.iter().map(ReceivedEvent::kind).collect()
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn recordings_that_are_renamed_while_the_account_is_held_are_recognized_on
     }
     service.set_faults(json!([])).await;
     let ended = hark.ended_jobs(4).await;
-    let kinds: Vec<&str> = ended.iter().map(Heard::kind).collect();
+    let kinds: Vec<&str> = ended.iter().map(ReceivedEvent::kind).collect();
     assert_eq!(kinds, ["job.completed"; 4], "{:?}", ended[0].body);
     let taken = service.journal().iter().filter(|line| line["outcome"] == "ok").count();
     assert_eq!(taken, 4, "each is paid once");
@@ -312,7 +312,8 @@ async fn suppressed_emotion_is_in_no_event_and_not_in_the_ledger() {
     let mut hark = setup.start().await;
     hark.drop_file("calls", "a.wav", &wav(2.0, 1));
     hark.ended_jobs(1).await;
-    let shown = |events: &[Heard]| events.iter().filter(|event| event.kind() == "annotation.emotion").count();
+    let shown =
+        |events: &[ReceivedEvent]| events.iter().filter(|event| event.kind() == "annotation.emotion").count();
     assert_eq!(shown(&hark.events().await), 1, "the service tells it");
     hark.drop_file("quiet", "a.wav", &wav(2.0, 1));
     hark.drop_file("task", "a.wav", &wav(2.0, 1));

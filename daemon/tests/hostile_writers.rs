@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Emulator, Hark, Heard, LedgerRecord, NatsServer, number_from, python, wait_until};
+use crate::support::{
+    Emulator, Hark, LedgerRecord, NatsServer, ReceivedEvent, number_from, python, wait_until,
+};
 use serde::Deserialize;
 
 const WRITERS: u64 = 240;
@@ -77,7 +79,7 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
     std::fs::remove_file(fresh).unwrap();
 
     let events = hark.events().await;
-    let mut jobs: HashMap<(&str, &str, &str), Vec<&Heard>> = HashMap::new();
+    let mut jobs: HashMap<(&str, &str, &str), Vec<&ReceivedEvent>> = HashMap::new();
     for end in events.iter().filter(|event| matches!(event.kind(), "job.completed" | "job.failed")) {
         let uri = told(end, "uri");
         let source = end.body["source"].as_str().unwrap();
@@ -108,17 +110,13 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
             );
         }
     }
-    whole.extend(
-        jobs.keys().filter(|(_, name, _)| *name == "fresh.wav").map(|(.., sha256)| (*sha256).to_owned()),
-    );
+    // The hash of the file is compared, not that of the request: a recording that breaks off is encoded anew before it is sent.
+    let partial = jobs.keys().filter(|(_, name, sha256)| *name != "fresh.wav" && !whole.contains(*sha256));
+    wrong.extend(partial.map(|job| format!("bytes that never stood in a whole file were taken in: {job:?}")));
     let journal = service.journal();
-    let recognized = journal.iter().filter(|line| !line["charged_seconds"].is_null());
-    let mut count = 0;
-    for line in recognized {
-        count += 1;
-        if !whole.contains(line["sha256"].as_str().unwrap()) {
-            wrong.push(format!("bytes that never stood in a whole file were sent: {line}"));
-        }
+    let count = journal.iter().filter(|line| !line["charged_seconds"].is_null()).count();
+    if count > jobs.len() {
+        wrong.push(format!("{count} recognitions of {} recordings", jobs.len()));
     }
     println!("{manners:?}");
     println!(
@@ -131,7 +129,7 @@ async fn whatever_writers_do_no_half_file_is_sent_and_each_whole_one_once() {
 }
 
 /// A field of the event's `recording`.
-fn told<'a>(event: &'a Heard, field: &str) -> &'a str {
+fn told<'a>(event: &'a ReceivedEvent, field: &str) -> &'a str {
     event.body["recording"][field].as_str().unwrap_or_default()
 }
 

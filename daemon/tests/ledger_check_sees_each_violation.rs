@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support::{Footprint, Heard, Input, LedgerJob, LedgerRecord, Records, Violation};
+use crate::support::{Footprint, Input, LedgerJob, LedgerRecord, ReceivedEvent, Records, Violation};
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
 
 const JOB: &str = "01990000-0000-7000-8000-000000000001";
 
-fn event(job: &str, sequence: u64, kind: &str, name: &str, sha256: &str, fields: Value) -> Heard {
+fn event(job: &str, sequence: u64, kind: &str, name: &str, sha256: &str, fields: Value) -> ReceivedEvent {
     let mut body = json!({
         "job": job, "source": "calls", "sequence": sequence, "recording": {"name": name, "sha256": sha256},
     });
@@ -18,7 +18,7 @@ fn event(job: &str, sequence: u64, kind: &str, name: &str, sha256: &str, fields:
     headers.insert("ce-type", format!("hark.{kind}"));
     headers.insert("ce-id", id.as_str());
     headers.insert("Nats-Msg-Id", id.as_str());
-    Heard { subject: format!("hark.event.{kind}.calls.{job}"), headers, body, stored: None }
+    ReceivedEvent { subject: format!("hark.event.{kind}.calls.{job}"), headers, body, stored: None }
 }
 
 /// The records of one recording through flash, in order.

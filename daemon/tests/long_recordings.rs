@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{Emulator, Hark, Heard, NatsServer, Setup, of_kind, sample, wait_until, wav};
+use crate::support::{Emulator, Hark, NatsServer, ReceivedEvent, Setup, of_kind, sample, wait_until, wav};
 use serde_json::{Value, json};
 
 /// Pieces of at most 20 s through flash.
@@ -21,7 +21,7 @@ fn long_recording(seed: u64) -> Vec<u8> {
 }
 
 /// The pieces follow each other to the end, no longer than 20 s, and the final is made of them.
-fn assert_whole(events: &[Heard]) {
+fn assert_whole(events: &[ReceivedEvent]) {
     let mut segments = of_kind(events, "transcript.segment");
     segments.sort_by_key(|segment| segment["piece"].as_u64());
     let numbers: Vec<u64> = segments.iter().map(|segment| segment["piece"].as_u64().unwrap()).collect();

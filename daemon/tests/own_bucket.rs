@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{
-    CEILING, Emulator, Hark, Heard, NatsServer, S3Server, Setup, python, sha256, wait_until, wav,
+    CEILING, Emulator, Hark, NatsServer, ReceivedEvent, S3Server, Setup, python, sha256, wait_until, wav,
 };
 
 const BUCKET: &str = "calls";
@@ -21,8 +21,9 @@ async fn is_empty(store: &S3Server) {
     wait_until("the bucket to be empty", CEILING, async || store.objects(BUCKET).await.is_empty()).await;
 }
 
-fn retries<'a>(events: &'a [Heard], code: &str) -> Vec<&'a Heard> {
-    let is_retry = |event: &&Heard| event.kind() == "job.retrying" && event.body["error"]["code"] == code;
+fn retries<'a>(events: &'a [ReceivedEvent], code: &str) -> Vec<&'a ReceivedEvent> {
+    let is_retry =
+        |event: &&ReceivedEvent| event.kind() == "job.retrying" && event.body["error"]["code"] == code;
     events.iter().filter(is_retry).collect()
 }
 

@@ -1,9 +1,10 @@
 //! `priority` of sources: a new call does not wait for an archive, and the archive goes on.
 
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, wait_until, wav};
 
-fn completed<'a>(events: &'a [Heard], source: &str) -> Vec<&'a Heard> {
-    let of_source = |event: &&Heard| event.kind() == "job.completed" && event.body["source"] == source;
+fn completed<'a>(events: &'a [ReceivedEvent], source: &str) -> Vec<&'a ReceivedEvent> {
+    let of_source =
+        |event: &&ReceivedEvent| event.kind() == "job.completed" && event.body["source"] == source;
     events.iter().filter(of_source).collect()
 }
 
@@ -32,7 +33,7 @@ async fn a_new_call_goes_before_an_archive_that_waits_for_its_turn() {
     let mut before = 0;
     wait_until("the new call's end", CEILING, async || {
         let events = hark.events().await;
-        let is_new = |event: &Heard| event.body["source"] == "calls";
+        let is_new = |event: &ReceivedEvent| event.body["source"] == "calls";
         let Some(accepted) = events.iter().position(is_new) else { return false };
         let Some(ended) = events.iter().position(|event| is_new(event) && event.kind() == "job.completed")
         else {

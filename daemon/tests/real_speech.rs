@@ -1,6 +1,6 @@
 //! Real speech, a real speech server of others, and its words in the events.
 
-use crate::support::{CEILING, Hark, Heard, NatsServer, WhisperServer, sample, wait_until, wav};
+use crate::support::{CEILING, Hark, NatsServer, ReceivedEvent, WhisperServer, sample, wait_until, wav};
 use serde_json::{Value, json};
 
 /// A route to the server and a folder of recordings.
@@ -15,11 +15,11 @@ async fn daemon(nats: &NatsServer, server: &WhisperServer) -> Hark {
 
 /// The events of so many jobs, by the name of the recording. The ceiling is high: the server loads its model at the first request, and on
 /// a busy machine a sentence takes ten times as long as on an idle one.
-async fn ended(hark: &mut Hark, count: usize) -> Vec<Heard> {
+async fn ended(hark: &mut Hark, count: usize) -> Vec<ReceivedEvent> {
     let mut events = Vec::new();
     wait_until("the recordings to be recognized", 6 * CEILING, async || {
         events = hark.events().await;
-        let last = |event: &&Heard| matches!(event.kind(), "job.completed" | "job.failed");
+        let last = |event: &&ReceivedEvent| matches!(event.kind(), "job.completed" | "job.failed");
         events.iter().filter(last).count() >= count
     })
     .await;
@@ -27,9 +27,9 @@ async fn ended(hark: &mut Hark, count: usize) -> Vec<Heard> {
 }
 
 /// The body of the only event of this kind about the recording.
-fn body<'a>(events: &'a [Heard], kind: &str, recording: &str) -> &'a Value {
-    let about = |event: &&Heard| event.kind() == kind && event.body["recording"]["name"] == recording;
-    let found: Vec<&Heard> = events.iter().filter(about).collect();
+fn body<'a>(events: &'a [ReceivedEvent], kind: &str, recording: &str) -> &'a Value {
+    let about = |event: &&ReceivedEvent| event.kind() == kind && event.body["recording"]["name"] == recording;
+    let found: Vec<&ReceivedEvent> = events.iter().filter(about).collect();
     assert_eq!(found.len(), 1, "{kind} of {recording}: {events:#?}");
     &found[0].body
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, Setup, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, Setup, wait_until, wav};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours * 3600)
 }
 
-fn retries(events: &[Heard], code: &str) -> usize {
+fn retries(events: &[ReceivedEvent], code: &str) -> usize {
     events
         .iter()
         .filter(|event| event.body["error"]["code"] == code && event.kind() == "job.retrying")

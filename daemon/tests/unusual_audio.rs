@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Emulator, Hark, Heard, NatsServer, wav};
+use crate::support::{Emulator, Hark, NatsServer, ReceivedEvent, wav};
 
 /// Four seconds with a header that readers refuse, or believe though less is there.
 fn with_wrong_headers() -> Vec<(&'static str, Vec<u8>)> {
@@ -20,7 +20,7 @@ fn with_wrong_headers() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The last event of each job by the recording's name.
-async fn ended(hark: &mut Hark, count: usize) -> BTreeMap<String, Heard> {
+async fn ended(hark: &mut Hark, count: usize) -> BTreeMap<String, ReceivedEvent> {
     let events = hark.ended_jobs(count).await;
     events
         .into_iter()
@@ -108,6 +108,6 @@ async fn a_codec_that_cannot_be_decoded_is_named() {
     assert_eq!(service.journal_of("flash").len(), 0);
 }
 
-fn error(event: &Heard, field: &str) -> String {
+fn error(event: &ReceivedEvent, field: &str) -> String {
     event.body["error"][field].as_str().unwrap_or_default().into()
 }

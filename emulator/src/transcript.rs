@@ -8,7 +8,7 @@ use crate::text;
 
 /// What flash answers: one text for all channels together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heard {
+pub struct Recognized {
     pub text: String,
     pub language: String,
     pub emotion: String,
@@ -26,13 +26,13 @@ pub struct Sentence {
 }
 
 /// The recording's text from flash. `language` is the one that the request named: it is echoed.
-pub fn hear(service: &Service, sha256: &str, language: Option<&str>) -> Heard {
+pub fn hear(service: &Service, sha256: &str, language: Option<&str>) -> Recognized {
     let known = service.manifest.get(sha256);
     let text = match known {
         Some(recording) => whole_text(recording),
         None => text::text_for(sha256),
     };
-    Heard {
+    Recognized {
         text,
         language: language_of(known, None, language),
         emotion: known

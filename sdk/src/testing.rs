@@ -41,7 +41,7 @@ pub struct Bench<P: Plugin> {
 
 /// What a plugin emitted and logged during one call.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct CallOutput {
     /// What the daemon would publish, in order.
     pub emitted: Vec<Body>,
     /// The event with its text replaced, by a transform.
@@ -90,9 +90,9 @@ impl<P: Plugin> Bench<P> {
     ///
     /// # Errors
     /// When the call fails; what the plugin emitted until then is dropped.
-    pub fn hand(&mut self, event: &Event) -> Result<Heard, Failure> {
+    pub fn hand(&mut self, event: &Event) -> Result<CallOutput, Failure> {
         if !P::WANTS.include(&event.kind()) {
-            return Ok(Heard::default());
+            return Ok(CallOutput::default());
         }
         let body = serde_json::to_string(event)
             .map_err(|error| Failure { message: error.to_string(), fatal: false })?;
@@ -103,11 +103,11 @@ impl<P: Plugin> Bench<P> {
     ///
     /// # Errors
     /// As for [`Bench::hand`].
-    pub fn hand_raw(&mut self, kind: &str, body: &str) -> Result<Heard, Failure> {
+    pub fn hand_raw(&mut self, kind: &str, body: &str) -> Result<CallOutput, Failure> {
         self.call(kind, body, None)
     }
 
-    fn call(&mut self, kind: &str, body: &str, event: Option<&Event>) -> Result<Heard, Failure> {
+    fn call(&mut self, kind: &str, body: &str, event: Option<&Event>) -> Result<CallOutput, Failure> {
         let notes = Notes::new(event, P::TRANSFORM);
         let host = notes.host();
         let on_event =
@@ -196,7 +196,7 @@ pub fn event(body: Body) -> Event {
 struct Notes<'call> {
     event: Option<&'call Event>,
     transform: bool,
-    heard: RefCell<Heard>,
+    heard: RefCell<CallOutput>,
     allowance: RefCell<Allowance>,
 }
 

@@ -99,10 +99,10 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> 
     if is_open || (path == "/metrics" && address.listen.ip().is_loopback()) {
         return Ok(None);
     }
-    let desk = api.desk().map_err(|starting| Box::new(starting.into_response()))?;
+    let handles = api.handles().map_err(|starting| Box::new(starting.into_response()))?;
     let rights = bearer(headers).map_or_else(
-        || cookie(headers, address.cookie()).and_then(|cookie| desk.tokens.rights_of_session(cookie)),
-        |token| desk.tokens.rights(token),
+        || cookie(headers, address.cookie()).and_then(|cookie| handles.tokens.rights_of_session(cookie)),
+        |token| handles.tokens.rights(token),
     );
     match rights {
         // Every session may end itself.

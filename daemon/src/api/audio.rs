@@ -13,16 +13,16 @@ use tokio_util::io::ReaderStream;
 use super::extract::InPath;
 use super::jobs::{job_id, unknown};
 use super::problem::Problem;
-use super::state::{Api, Desk};
+use super::state::{Api, Handles};
 use crate::job::audio::{self, Unopened};
 use crate::job::{Job, Origin};
 use crate::source::directory::is_heard;
 
 /// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. What
 /// a transform takes out of the text is still in the audio.
-pub(super) fn is_playable(desk: &Desk, job: &Job) -> bool {
+pub(super) fn is_playable(handles: &Handles, job: &Job) -> bool {
     let is_file = matches!(job.origin, Origin::File { .. });
-    desk.config().http.audio && is_file && !desk.steer.pipeline.transforms(job.id, &job.source)
+    handles.config().http.audio && is_file && !handles.steer.pipeline.transforms(job.id, &job.source)
 }
 
 /// `GET /api/jobs/<id>/audio`, with Range.
@@ -32,9 +32,9 @@ pub(super) async fn play(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (desk, id) = (api.desk()?, job_id(&id)?);
-    let job = desk.ledger.find(id).await?.ok_or_else(|| unknown(id))?;
-    if !is_playable(desk, &job) {
+    let (handles, id) = (api.handles()?, job_id(&id)?);
+    let job = handles.ledger.find(id).await?.ok_or_else(|| unknown(id))?;
+    if !is_playable(handles, &job) {
         let detail = "recordings are played where http.audio is set, for files of folders whose source has no transform";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }

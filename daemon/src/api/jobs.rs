@@ -76,9 +76,9 @@ pub(super) fn filter(query: &str) -> Result<Filter, Problem> {
 /// # Errors
 /// When the ledger cannot be read.
 pub(super) async fn page(api: &Api, filter: Filter) -> Result<Page, Problem> {
-    let desk = api.desk()?;
-    let moment = desk.steer.moment();
-    Ok(desk.ledger.read(move |connection| view::list(connection, &filter, &moment)).await?)
+    let handles = api.handles()?;
+    let moment = handles.steer.moment();
+    Ok(handles.ledger.read(move |connection| view::list(connection, &filter, &moment)).await?)
 }
 
 /// A job with what a list does not show.
@@ -105,19 +105,19 @@ struct Pieces {
 
 /// `GET /api/jobs/<id>`.
 pub(super) async fn show(State(api): State<Api>, InPath(id): InPath) -> Result<Json<Shown>, Problem> {
-    let desk = api.desk()?;
-    let (id, moment) = (job_id(&id)?, desk.steer.moment());
+    let handles = api.handles()?;
+    let (id, moment) = (job_id(&id)?, handles.steer.moment());
     let read = move |connection: &_| {
         let Some(listed) = view::find(connection, id, &moment)? else { return Ok(None) };
         let Some(job) = jobs::find(connection, id)? else { return Ok(None) };
         Ok(Some((listed, job, pieces::tally(connection, id)?)))
     };
-    let Some((listed, job, (total, heard, failed))) = desk.ledger.read(read).await? else {
+    let Some((listed, job, (total, heard, failed))) = handles.ledger.read(read).await? else {
         return Err(unknown(id));
     };
-    let playable = super::audio::is_playable(desk, &job);
+    let playable = super::audio::is_playable(handles, &job);
     let pieces = Pieces { total, heard, failed };
-    Ok(Json(Shown { listed, recording: job.recording, pieces, last_words: desk.words.of(id), playable }))
+    Ok(Json(Shown { listed, recording: job.recording, pieces, last_words: handles.words.of(id), playable }))
 }
 
 /// A job's events.
@@ -137,7 +137,7 @@ struct StoredEvent {
 /// `GET /api/jobs/<id>/events`. They are read and sent in parts: a long call with alerts has thousands, and texts of megabytes.
 pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result<Response, Problem> {
     let id = job_id(&id)?;
-    let ledger = api.desk()?.ledger.clone();
+    let ledger = api.handles()?.ledger.clone();
     let first = events_after(&ledger, id, 0).await?;
     if first.is_empty() && ledger.find(id).await?.is_none() {
         return Err(unknown(id));

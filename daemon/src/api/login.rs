@@ -42,7 +42,7 @@ pub(super) async fn enter(
     entered: Bytes,
 ) -> Result<Response, Problem> {
     let token = field(&entered, "token").ok_or_else(|| Problem::bad("the form has no token"))?;
-    let Some(session) = api.desk()?.tokens.session(&token) else {
+    let Some(session) = api.handles()?.tokens.session(&token) else {
         return Ok((StatusCode::UNAUTHORIZED, login_page(true)).into_response());
     };
     let next = field(query.unwrap_or_default().as_bytes(), "next").filter(|next| is_page(next));

@@ -68,7 +68,7 @@ async fn carry_out<T: Serialize, F: Future<Output = Result<T, Refusal>>>(
     api: &Api,
     action: impl FnOnce(Steer) -> F,
 ) -> Result<Json<T>, Problem> {
-    Ok(Json(action(api.desk()?.steer.clone()).await?))
+    Ok(Json(action(api.handles()?.steer.clone()).await?))
 }
 
 /// A request that says that it is JSON, which a form of another site's page cannot say. Its body is an object without meaning, or empty.

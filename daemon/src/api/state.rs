@@ -19,7 +19,7 @@ use crate::job::ledger::Ledger;
 use crate::publish::Feed;
 use crate::telemetry::metrics::Metrics;
 
-/// A handle; clones share the same state. Health and metrics are there from the first request on, the desk once the daemon is built.
+/// A handle; clones share the same state. Health and metrics are there from the first request on, the handles once the daemon is built.
 #[derive(Clone)]
 pub struct Api {
     inner: Arc<Inner>,
@@ -29,12 +29,12 @@ struct Inner {
     address: Address,
     health: Health,
     metrics: Metrics,
-    desk: OnceLock<Desk>,
+    handles: OnceLock<Handles>,
     stop: CancellationToken,
 }
 
 /// What requests about jobs need.
-pub struct Desk {
+pub struct Handles {
     pub tokens: Tokens,
     /// The id by which other daemons know this one.
     pub daemon: Uuid,
@@ -52,20 +52,20 @@ pub struct Desk {
 impl Api {
     /// `stop`: ends the answers that would go on for ever.
     pub fn new(address: Address, health: Health, metrics: Metrics, stop: CancellationToken) -> Api {
-        let desk = OnceLock::new();
-        Api { inner: Arc::new(Inner { address, health, metrics, desk, stop }) }
+        let handles = OnceLock::new();
+        Api { inner: Arc::new(Inner { address, health, metrics, handles, stop }) }
     }
 
-    /// Opens the desk; until then requests about jobs are answered with 503.
-    pub fn open(&self, desk: Desk) {
+    /// Sets the handles; until then requests about jobs are answered with 503.
+    pub fn open(&self, handles: Handles) {
         // It is opened once, by the daemon's start.
-        let _ = self.inner.desk.set(desk);
+        let _ = self.inner.handles.set(handles);
     }
 
     /// # Errors
     /// While the daemon starts.
-    pub fn desk(&self) -> Result<&Desk, Problem> {
-        self.inner.desk.get().ok_or_else(Problem::starting)
+    pub fn handles(&self) -> Result<&Handles, Problem> {
+        self.inner.handles.get().ok_or_else(Problem::starting)
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -86,7 +86,7 @@ impl Api {
     }
 }
 
-impl Desk {
+impl Handles {
     /// The config at present.
     pub(super) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())

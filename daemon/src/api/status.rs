@@ -15,7 +15,7 @@ use super::health::Missing;
 use super::problem::Problem;
 use super::reloads::Reload;
 use super::service::Identity;
-use super::state::{Api, Desk};
+use super::state::{Api, Handles};
 use super::steer::sources;
 use super::token::Rights;
 use super::words::Words;
@@ -102,8 +102,8 @@ pub(super) async fn status(
     State(api): State<Api>,
     Extension(rights): Extension<Option<Rights>>,
 ) -> Result<Json<Status>, Problem> {
-    let desk = api.desk()?;
-    let moment = desk.steer.moment();
+    let handles = api.handles()?;
+    let moment = handles.steer.moment();
     let now = moment.now;
     let read = move |connection: &_| {
         let running = Filter { state: Some(JobState::Recognizing), limit: RUNNING, ..Filter::default() };
@@ -116,15 +116,15 @@ pub(super) async fn status(
             outbox::count(connection)?,
         ))
     };
-    let (read, others) = tokio::join!(desk.ledger.read(read), desk.others.known());
+    let (read, others) = tokio::join!(handles.ledger.read(read), handles.others.known());
     let (counted, duties, running, alerts, spent, outbox) = read?;
     let count =
         |outcome: &str| counted.iter().find(|(name, _)| name == outcome).map_or(0, |(_, count)| *count);
     let not_ready = api.health().missing();
-    let daily = desk.config().budget.daily_usd;
-    let with_words = |listed: Listed| Running { last_words: desk.words.of(listed.job), listed };
+    let daily = handles.config().budget.daily_usd;
+    let with_words = |listed: Listed| Running { last_words: handles.words.of(listed.job), listed };
     Ok(Json(Status {
-        daemon: desk.daemon,
+        daemon: handles.daemon,
         others,
         version: env!("CARGO_PKG_VERSION"),
         rights: rights.unwrap_or(Rights::Read),
@@ -144,17 +144,17 @@ pub(super) async fn status(
             usd: spent.iter().map(|spent| spent.usd).sum(),
             daily_usd: (daily > 0.0).then_some(daily),
         },
-        recognizers: recognizers(&api, desk),
-        plugins: desk.steer.pipeline.statuses(),
-        sources: sources::list(desk.steer.clone(), sources::Nothing {}).await?.sources,
-        webhooks: desk.steer.webhooks.list(),
+        recognizers: recognizers(&api, handles),
+        plugins: handles.steer.pipeline.statuses(),
+        sources: sources::list(handles.steer.clone(), sources::Nothing {}).await?.sources,
+        webhooks: handles.steer.webhooks.list(),
         outbox,
-        reload: desk.reloads.last(),
+        reload: handles.reloads.last(),
     }))
 }
 
-fn recognizers(api: &Api, desk: &Desk) -> Vec<RecognizerStatus> {
-    let config = desk.config();
+fn recognizers(api: &Api, handles: &Handles) -> Vec<RecognizerStatus> {
+    let config = handles.config();
     let mut names: Vec<(String, &'static str)> = Vec::new();
     if config.needs_dashscope() {
         names.extend(["flash", "filetrans"].map(|name| (name.to_owned(), "dashscope")));
@@ -201,10 +201,10 @@ pub(super) async fn spend(State(api): State<Api>, RawQuery(query): RawQuery) -> 
             (key, _) => return Err(Problem::bad(format!("{key:?}: the only key is days"))),
         };
     }
-    let desk = api.desk()?;
+    let handles = api.handles()?;
     let today = Timestamp::now();
     let first = today - jiff::SignedDuration::from_hours(24 * (days - 1));
-    let spent = desk.ledger.read(move |connection| spend::since(connection, first)).await?;
+    let spent = handles.ledger.read(move |connection| spend::since(connection, first)).await?;
     let date = |back: i64| {
         let time = today - jiff::SignedDuration::from_hours(24 * back);
         time.to_zoned(TimeZone::UTC).date()
@@ -218,7 +218,7 @@ pub(super) async fn spend(State(api): State<Api>, RawQuery(query): RawQuery) -> 
         }
         Day { day, usd, by_source, by_recognizer }
     };
-    let daily = desk.config().budget.daily_usd;
+    let daily = handles.config().budget.daily_usd;
     Ok(Json(Spend {
         days: (0..days).map(|back| day(date(back))).collect(),
         daily_usd: (daily > 0.0).then_some(daily),

@@ -109,8 +109,8 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Line, Infallible>>>, Problem> {
     let wanted = Wanted::of(query.as_deref().unwrap_or_default(), &headers)?;
-    let desk = api.desk()?;
-    let listener = Listener::begin(wanted, desk.ledger.clone(), &desk.feed).await?;
+    let handles = api.handles()?;
+    let listener = Listener::begin(wanted, handles.ledger.clone(), &handles.feed).await?;
     let lines = stream::unfold(listener, |mut listener| async move {
         let line = listener.next().await?;
         Some((Ok(line), listener))

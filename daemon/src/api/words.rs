@@ -71,20 +71,20 @@ impl LastWords {
 
 fn last_words(kind: &Kind, body: &[u8]) -> Option<Words> {
     #[derive(Deserialize)]
-    struct Heard {
+    struct Spoken {
         #[serde(default)]
         channel: u32,
         role: Option<String>,
         #[serde(default)]
         text: String,
         #[serde(default)]
-        segments: Vec<Heard>,
+        segments: Vec<Spoken>,
     }
     if !matches!(kind, Kind::TranscriptPartial | Kind::TranscriptSegment) {
         return None;
     }
-    let heard: Heard = serde_json::from_slice(body).ok()?;
-    let Heard { channel, role, text, .. } = match *kind {
+    let heard: Spoken = serde_json::from_slice(body).ok()?;
+    let Spoken { channel, role, text, .. } = match *kind {
         Kind::TranscriptSegment => {
             heard.segments.into_iter().rev().find(|segment| !segment.text.is_empty())?
         }

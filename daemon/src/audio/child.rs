@@ -74,7 +74,7 @@ impl Child {
         let reply = Reply::of_packet(&self.buffer[..packet.length])?;
         let probe = match &reply {
             Reply::Probed(Ok(probe)) => Some(probe),
-            Reply::Surveyed(Ok(survey)) => Some(&survey.probe),
+            Reply::Analyzed(Ok(analysis)) => Some(&analysis.probe),
             _ => None,
         };
         if probe.is_some_and(|probe| !has_names(probe)) {

@@ -11,10 +11,10 @@ use super::ProbeError;
 use super::codec::{codec, undecodable};
 use super::containers::sound_track;
 use super::frames::mpeg_samples;
-use super::lanes::{Block, Lanes, Samples};
 use super::outside::Opened;
 use super::probe::Content;
 use super::resample::RATE;
+use super::signals::{Block, Samples, Signals};
 use super::source::Source;
 use super::time::{LONGEST, SECOND, Time, length, samples_in, samples_time, time};
 
@@ -63,13 +63,13 @@ pub(super) struct Decoder {
 impl Decoder {
     /// # Errors
     /// When the file has no audio ([`Content::find`]), or audio that cannot be decoded.
-    pub(super) fn open(source: Source, content: Content, lanes: Lanes) -> Result<Decoder, ProbeError> {
+    pub(super) fn open(source: Source, content: Content, signals: Signals) -> Result<Decoder, ProbeError> {
         let opened = Opened::new(&source, content)?;
-        Decoder::of(source, opened, lanes)
+        Decoder::of(source, opened, signals)
     }
 
     /// As [`Self::open`], of audio that is opened.
-    pub(super) fn of(source: Source, opened: Opened, lanes: Lanes) -> Result<Decoder, ProbeError> {
+    pub(super) fn of(source: Source, opened: Opened, signals: Signals) -> Result<Decoder, ProbeError> {
         let Opened { content, reader, codec } = opened;
         let mut decoder = Decoder {
             source,
@@ -87,7 +87,7 @@ impl Decoder {
             rate: RATE,
             plain: None,
             interleaved: Vec::new(),
-            samples: Samples::new(lanes),
+            samples: Samples::new(signals),
             silent: [Vec::new()],
             taken: 0,
             silence: 0,

@@ -3,7 +3,7 @@
 //! A channel repeats another only if every half second of it does, with one gain: what is said on it alone must not be lost. Where the two
 //! speakers of a call hear each other faintly, each gain is another one.
 
-use super::lanes::Block;
+use super::signals::Block;
 
 /// The most milliseconds that a channel may be later or earlier.
 const MOST_SHIFT_MS: usize = 40;
@@ -35,10 +35,10 @@ const MOST_GAIN: f64 = 16.0;
 /// The rate of the first, coarse search for the shift.
 const COARSE: usize = 4_000;
 
-/// Compares the lanes of a recording.
+/// Compares the signals of a recording.
 pub(super) struct Doubles {
     rate: usize,
-    /// By lane: the samples that are to be compared, and as many before and after as the largest shift has.
+    /// By signal: the samples that are to be compared, and as many before and after as the largest shift has.
     buffers: Vec<Vec<f32>>,
     pairs: Vec<Pair>,
 }
@@ -67,12 +67,12 @@ struct Fit {
 }
 
 impl Doubles {
-    pub(super) fn new(lanes: usize) -> Doubles {
+    pub(super) fn new(signals: usize) -> Doubles {
         let pair = |later| (0..later).map(move |earlier| Pair { earlier, later, state: State::Unknown });
-        Doubles { rate: 0, buffers: vec![Vec::new(); lanes], pairs: (0..lanes).flat_map(pair).collect() }
+        Doubles { rate: 0, buffers: vec![Vec::new(); signals], pairs: (0..signals).flat_map(pair).collect() }
     }
 
-    /// Takes the next samples of all lanes.
+    /// Takes the next samples of all signals.
     pub(super) fn push(&mut self, block: &Block<'_>) {
         if self.is_decided() {
             return;
@@ -90,8 +90,8 @@ impl Doubles {
                 }
             }
         }
-        for (lane, buffer) in self.buffers.iter_mut().enumerate() {
-            buffer.extend_from_slice(block.lane(lane));
+        for (signal, buffer) in self.buffers.iter_mut().enumerate() {
+            buffer.extend_from_slice(block.signal(signal));
         }
         let window = rate * WINDOW_MS / 1_000;
         while window > 0 && self.buffers[0].len() >= window + 2 * self.shift() {
@@ -99,7 +99,7 @@ impl Doubles {
         }
     }
 
-    /// By lane, the earlier lane that it repeats, if it does.
+    /// By signal, the earlier signal that it repeats, if it does.
     pub(super) fn finish(&mut self) -> Vec<Option<usize>> {
         self.compare_rest();
         let mut doubles: Vec<Option<usize>> = vec![None; self.buffers.len()];
@@ -138,7 +138,7 @@ impl Doubles {
         let (shift, rate) = (self.shift(), self.rate);
         for pair in self.pairs.iter_mut().filter(|pair| pair.state != State::Different) {
             let [earlier, later] =
-                [pair.earlier, pair.later].map(|lane| &self.buffers[lane][..window + 2 * shift]);
+                [pair.earlier, pair.later].map(|signal| &self.buffers[signal][..window + 2 * shift]);
             pair.state = next(pair.state, earlier, &later[shift..shift + window], shift, rate);
         }
         self.buffers.iter_mut().for_each(|buffer| drop(buffer.drain(..window)));

@@ -12,7 +12,7 @@ use crate::config::PieceFormat;
 /// Nanoseconds of a millisecond.
 const MILLISECOND: Time = 1_000_000;
 
-/// Decodes parts of a recording, of the decoder's first lane, and hands the bytes of a file with one right behind the other to `send` as they
+/// Decodes parts of a recording, of the decoder's first signal, and hands the bytes of a file with one right behind the other to `send` as they
 /// are made. A recording that ends before a part does ends in silence.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(super) fn piece(
                 Some(resampler) => resampler,
                 none => none.insert(To16k::new(block.rate)?),
             };
-            resampler.push(block.lane(0), &mut samples);
+            resampler.push(block.signal(0), &mut samples);
             encode(&mut samples, &mut rest)?;
         }
         if let Some(mut resampler) = to_16k {

@@ -191,8 +191,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decode::Decoder;
-    use super::super::lanes::Lanes;
     use super::super::probe::Content;
+    use super::super::signals::Signals;
     use super::super::source::Source;
     use super::super::time::Time;
     use super::*;
@@ -211,10 +211,10 @@ mod tests {
         file.write_all(bytes).unwrap();
         let mut source = Source::new(file).unwrap();
         let content = Content::find(&mut source, None).unwrap();
-        let mut decoder = Decoder::open(source, content, Lanes::Mixed).unwrap();
+        let mut decoder = Decoder::open(source, content, Signals::Mixed).unwrap();
         let mut samples = Vec::new();
         while let Some(block) = decoder.next(Time::MAX).unwrap() {
-            samples.extend(block.lane(0).iter().map(|sample| (sample * 32_768.0) as i32));
+            samples.extend(block.signal(0).iter().map(|sample| (sample * 32_768.0) as i32));
         }
         samples
     }

@@ -2,12 +2,12 @@
 
 use std::io;
 
+use super::analysis::TOLD_EVERY;
 use super::decode::Decoder;
-use super::lanes::Lanes;
 use super::outside::Opened;
 use super::probe::Content;
+use super::signals::Signals;
 use super::source::Source;
-use super::survey::TOLD_EVERY;
 use super::time::Time;
 use super::{Probe, ProbeError};
 
@@ -24,7 +24,7 @@ pub(super) fn measure(
     let probe = content.probe(&mut source)?;
     let opened = Opened::new(&source, content).map_err(|error| error.of_codec(&probe))?;
     let (channels, sample_rate) = opened.sound();
-    let mut decoder = Decoder::of(source, opened, Lanes::Mixed)?;
+    let mut decoder = Decoder::of(source, opened, Signals::Mixed)?;
     let mut told = 0;
     while decoder.next(Time::MAX)?.is_some() {
         let until = decoder.delivered_ms();

@@ -4,6 +4,7 @@
 //! passes the open file to a child process that can do nothing but read the file (`worker`), and accepts only a small JSON answer.
 //! Everything that `probe` calls runs in that child.
 
+mod analysis;
 mod child;
 mod chunks;
 mod codec;
@@ -16,11 +17,10 @@ mod flac;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod lane;
-mod lanes;
 mod last_frame;
 mod layer2;
 mod length;
+mod listener;
 mod matroska;
 mod measure;
 mod opus;
@@ -31,12 +31,12 @@ mod probe;
 mod raw_speech;
 mod resample;
 mod sample;
+mod signals;
 mod signature;
 mod silence;
 mod source;
 mod speech;
 mod stated_end;
-mod survey;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -52,8 +52,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::MOST_CHANNELS;
 
+pub use analysis::{Analysis, AnalysisPlan, Sounding};
 pub use probe::probe;
-pub use survey::{Sounding, Survey, SurveyPlan};
 pub use talk::{Talk, Turns};
 pub use workers::Workers;
 

@@ -38,7 +38,7 @@ pub(super) struct Piece {
 /// Tells which frames of this range are speech. The slice is the present piece so far.
 pub(super) type Listen<'l> = &'l mut dyn FnMut(&[Frame], Range<usize>) -> Vec<bool>;
 
-/// Cuts while the frames of a lane pass.
+/// Cuts while the frames of a signal pass.
 pub(super) struct Planner {
     longest: usize,
     frames: Vec<Frame>,

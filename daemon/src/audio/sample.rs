@@ -1,4 +1,4 @@
-//! Hears a sample of a long lane: a fortieth of it, for an estimate of its speech, and the pauses that a piece may be cut in.
+//! Hears a sample of a long signal: a fortieth of it, for an estimate of its speech, and the pauses that a piece may be cut in.
 
 use super::ProbeError;
 use super::speech::SpeechDetector;
@@ -10,7 +10,7 @@ const EVERY: usize = 640;
 /// How many frames the detector hears before its scores mean something.
 const WARM_UP: usize = 8;
 
-/// A lane that is heard in samples.
+/// A signal that is heard in samples.
 pub(super) struct Sample {
     detector: SpeechDetector,
     rate: u32,

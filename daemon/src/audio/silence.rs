@@ -13,7 +13,7 @@ const MARGIN: usize = 4;
 /// The energy of -45 dBFS: what is louder is no silence, whether it is speech or not.
 const QUIET: f32 = 3.162e-5;
 
-/// Passes the frames of a lane on that are to be sent.
+/// Passes the frames of a signal on that are to be sent.
 #[derive(Default)]
 pub(super) struct Skipper {
     /// The number of the next frame.

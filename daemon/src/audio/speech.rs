@@ -1,8 +1,8 @@
 //! Where sound and speech are in a recording.
 
 use super::ProbeError;
-use super::lanes::Block;
 use super::resample::{RATE, To16k};
+use super::signals::Block;
 use super::time::samples_in;
 
 /// Nanoseconds of a frame.
@@ -45,7 +45,7 @@ pub(super) struct Frame {
     pub(super) samples: u32,
 }
 
-/// Divides the samples of a lane into frames.
+/// Divides the samples of a signal into frames.
 pub(super) struct Framer {
     full_scale: f32,
     count: u64,
@@ -60,9 +60,9 @@ impl Framer {
         Framer { full_scale, count: 0, square: 0.0, peak: 0.0, samples: 0, full: 0 }
     }
 
-    /// Hands each frame that the lane's samples in a block complete to `complete`, with the number of those samples up to the frame's end.
-    pub(super) fn push(&mut self, block: &Block<'_>, lane: usize, mut complete: impl FnMut(Frame, usize)) {
-        let (samples, levels) = (block.lane(lane), block.levels(lane));
+    /// Hands each frame that the signal's samples in a block complete to `complete`, with the number of those samples up to the frame's end.
+    pub(super) fn push(&mut self, block: &Block<'_>, signal: usize, mut complete: impl FnMut(Frame, usize)) {
+        let (samples, levels) = (block.signal(signal), block.levels(signal));
         let mut at = 0;
         while at < samples.len() {
             let boundary = (self.count as i64 + 1) * FRAME - block.begin;
@@ -128,7 +128,7 @@ fn peak(samples: &[f32]) -> f32 {
 /// Samples of a frame that the detector hears.
 const LENGTH: usize = (RATE as u64 * FRAME_MS / 1000) as usize;
 
-/// The voice activity detector for a lane, for samples of any rate.
+/// The voice activity detector for a signal, for samples of any rate.
 pub(super) struct SpeechDetector {
     detector: Box<earshot::Detector>,
     to_16k: Option<To16k>,

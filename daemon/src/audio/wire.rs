@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::survey::{Survey, SurveyPlan};
+use super::analysis::{Analysis, AnalysisPlan};
 use super::{Probe, ProbeError, Section};
 use crate::config::PieceFormat;
 
@@ -33,7 +33,7 @@ pub(super) enum Task {
     Probe,
     /// As [`Task::Probe`], with the length that decoding finds.
     Measure,
-    Survey(SurveyPlan),
+    Analyze(AnalysisPlan),
     /// If the request before had the same recording and channel, the worker decodes on from where that ended.
     Piece {
         recording: u64,
@@ -48,11 +48,11 @@ pub(super) const MOST_INTERRUPTIONS: usize = 1_000;
 /// A worker's message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// Of a survey: the next piece to send.
+    /// Of an analysis: the next piece to send.
     Piece(Section),
-    /// Of a survey, at its end: interruptions, from this one on.
+    /// Of an analysis, at its end: interruptions, from this one on.
     Interruptions(usize, Vec<(u32, u64)>),
-    /// Of a survey: so many milliseconds of the recording are decoded.
+    /// Of an analysis: so many milliseconds of the recording are decoded.
     Until(u64),
     /// Of a piece: its next bytes.
     #[serde(skip)]
@@ -61,8 +61,8 @@ pub(super) enum Reply {
     Decode(String),
     /// Ends the answer to [`Task::Probe`] and [`Task::Measure`].
     Probed(Result<Probe, ProbeError>),
-    /// Ends the answer to [`Task::Survey`]; without the sections and the interruptions, which were sent before.
-    Surveyed(Result<Survey, ProbeError>),
+    /// Ends the answer to [`Task::Analyze`]; without the sections and the interruptions, which were sent before.
+    Analyzed(Result<Analysis, ProbeError>),
     /// Ends the answer to [`Task::Piece`].
     Made(Result<(), ProbeError>),
 }
@@ -80,7 +80,7 @@ pub(super) const MOST_BYTES: usize = PACKET - 1;
 impl Reply {
     /// Whether it ends an answer.
     pub(super) fn is_last(&self) -> bool {
-        matches!(self, Reply::Probed(_) | Reply::Surveyed(_) | Reply::Made(_))
+        matches!(self, Reply::Probed(_) | Reply::Analyzed(_) | Reply::Made(_))
     }
 
     /// The packet of this message.

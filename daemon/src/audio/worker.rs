@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::analysis::{Progress, TOLD_EVERY, analyze};
 use super::decode::Decoder;
 use super::encode::piece;
-use super::lanes::Lanes;
 use super::measure::measure;
 use super::outside::Daemon;
 use super::probe::Content;
+use super::signals::Signals;
 use super::source::Source;
-use super::survey::{Progress, TOLD_EVERY, survey};
 use super::time::Time;
 use super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Ready, Reply, Request, Task, from_packet};
 use super::{ProbeError, Section, probe};
@@ -56,17 +56,17 @@ impl Worker<'_> {
                 let mut tell = |until| self.send(&Reply::Until(until));
                 Reply::Probed(self.source(file).and_then(|source| measure(source, hint, &mut tell)))
             }
-            Task::Survey(plan) => {
+            Task::Analyze(plan) => {
                 let mut tell = |heard| match heard {
                     Progress::Piece(section) => self.send(&Reply::Piece(section)),
                     Progress::Until(milliseconds) => self.send(&Reply::Until(milliseconds)),
                 };
-                let found = self.source(file).and_then(|source| survey(source, hint, *plan, &mut tell));
+                let found = self.source(file).and_then(|source| analyze(source, hint, *plan, &mut tell));
                 let mut found = found;
-                if let Ok(survey) = &mut found {
-                    survey.sections.clear();
+                if let Ok(analysis) = &mut found {
+                    analysis.sections.clear();
                     let interruptions =
-                        survey.talk.as_mut().map(|talk| std::mem::take(&mut talk.interruptions));
+                        analysis.talk.as_mut().map(|talk| std::mem::take(&mut talk.interruptions));
                     let interruptions = interruptions.unwrap_or_default();
                     for (batch, first) in
                         interruptions.chunks(MOST_INTERRUPTIONS).zip((0..).step_by(MOST_INTERRUPTIONS))
@@ -74,7 +74,7 @@ impl Worker<'_> {
                         self.send(&Reply::Interruptions(first, batch.to_vec()))?;
                     }
                 }
-                Reply::Surveyed(found)
+                Reply::Analyzed(found)
             }
             Task::Piece { recording, section, format } => {
                 Reply::Made(self.piece(file, hint, *recording, section, *format))
@@ -96,8 +96,9 @@ impl Worker<'_> {
             _ => {
                 let mut source = self.source(file)?;
                 let content = Content::find(&mut source, hint)?;
-                let lanes = section.channel.map_or(Lanes::Mixed, |channel| Lanes::Only(channel as usize));
-                Decoder::open(source, content, lanes)?
+                let signals =
+                    section.channel.map_or(Signals::Mixed, |channel| Signals::Only(channel as usize));
+                Decoder::open(source, content, signals)?
             }
         };
         self.pass_over(&mut decoder, section.begin_ms())?;

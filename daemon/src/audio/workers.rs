@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hark_sdk::event::{Blame, TimeSpan};
 
+use super::analysis::{Analysis, AnalysisPlan};
 use super::pool::Pool;
-use super::survey::{Survey, SurveyPlan};
 use super::talk::MOST_INTERRUPTIONS;
 use super::wire::{Reply, Task};
 use super::{MOST_CHANNELS, Probe, ProbeError, Section, ffmpeg};
@@ -37,13 +37,13 @@ const LARGEST_PIECE: usize = 128 << 20;
 pub struct Workers {
     /// For answers within milliseconds.
     probing: Arc<Pool>,
-    /// For surveys and pieces, which must not keep probes waiting.
+    /// For analyses and pieces, which must not keep probes waiting.
     decoding: Arc<Pool>,
 }
 
 impl Workers {
     /// Two pools of at most `count` children (at least one) of `executable` (see [`crate::os::spawn::this_executable`]): one for probes,
-    /// one for surveys and pieces. Starts none yet.
+    /// one for analyses and pieces. Starts none yet.
     pub fn start(executable: PathBuf, count: usize, metrics: Metrics) -> Self {
         Workers::with_patience(executable, count, metrics, PATIENCE)
     }
@@ -82,7 +82,7 @@ impl Workers {
     }
 
     /// Listens through a recording once, and finds where to cut it if `plan` says so. `found` is told each section as soon as it is found,
-    /// so that pieces can be made and sent while the survey goes on: sections of mixed channels one after another in order of time, those
+    /// so that pieces can be made and sent while the analysis goes on: sections of mixed channels one after another in order of time, those
     /// of single channels at the end. If a child crashes and another one retries, the sections are the same, and those that were told are
     /// not told again.
     ///
@@ -90,13 +90,13 @@ impl Workers {
     ///
     /// # Errors
     /// See [`ProbeError`]; [`ProbeError::Undecodable`] for audio that can only be sent as it is.
-    pub async fn survey(
+    pub async fn analyze(
         &self,
         file: &File,
         hint_extension: Option<&str>,
-        plan: SurveyPlan,
+        plan: AnalysisPlan,
         mut found: impl FnMut(Section) + Send,
-    ) -> Result<Survey, ProbeError> {
+    ) -> Result<Analysis, ProbeError> {
         let (mut sections, mut parts, mut interruptions) = (Vec::<Section>::new(), 0_usize, Vec::new());
         let take = |count: usize, reply| match reply {
             Reply::Until(_) => Some(()),
@@ -121,21 +121,21 @@ impl Workers {
             _ => None,
         };
         let answer = |reply| match reply {
-            Reply::Surveyed(answer) => Some(answer),
+            Reply::Analyzed(answer) => Some(answer),
             _ => None,
         };
-        let mut survey = self.decoding.ask(file, hint_extension, Task::Survey(plan), take, answer).await?;
-        if let Some(talk) = &mut survey.talk {
+        let mut analysis = self.decoding.ask(file, hint_extension, Task::Analyze(plan), take, answer).await?;
+        if let Some(talk) = &mut analysis.talk {
             talk.interruptions = interruptions;
         }
-        Ok(Survey { sections, ..survey })
+        Ok(Analysis { sections, ..analysis })
     }
 
     /// The bytes of a piece: 16 kHz, one channel, 16 bits. Pieces of one recording and channel that are asked for in order of time are
     /// decoded in one pass; any other place is searched in the file.
     ///
     /// # Errors
-    /// As for [`Self::survey`].
+    /// As for [`Self::analyze`].
     pub async fn piece(
         &self,
         file: &File,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use hark_rules::{Expected, Fixture, Got, Outcome, Rules};
+use hark_rules::{CaseResult, Expected, Fixture, Got, Rules};
 use serde::Serialize;
 
 use super::{Exit, print, say, write_json, write_line};
@@ -42,7 +42,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
         .map_err(|error| Exit::Usage(format!("{} cannot be read: {error}", file.display())))?;
     let fixture: Fixture = toml::from_str(&text)
         .map_err(|error| Exit::Usage(format!("{}: {}", file.display(), error.to_string().trim_end())))?;
-    let outcomes: Vec<Outcome> = fixture.cases.iter().map(|case| case.judge(&rules)).collect();
+    let outcomes: Vec<CaseResult> = fixture.cases.iter().map(|case| case.judge(&rules)).collect();
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     print(|out| {
         if *json { write_json(out, &Report { failed, cases: &outcomes }) } else { report(out, &outcomes) }
@@ -57,7 +57,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
 #[derive(Serialize)]
 struct Report<'a> {
     failed: usize,
-    cases: &'a [Outcome],
+    cases: &'a [CaseResult],
 }
 
 /// The rules of the plugin with this name, or of the only plugin that has rules.
@@ -101,7 +101,7 @@ fn rules(path: &Path, name: Option<&str>) -> Result<Rules, Exit> {
     Ok(rules)
 }
 
-fn report(out: &mut impl Write, outcomes: &[Outcome]) -> io::Result<()> {
+fn report(out: &mut impl Write, outcomes: &[CaseResult]) -> io::Result<()> {
     for outcome in outcomes {
         write_line(out, &format!("{:6}  {}", if outcome.passed { "ok" } else { "FAILED" }, outcome.name))?;
         if outcome.passed {

@@ -16,7 +16,7 @@ use crate::api::health::Health;
 use crate::api::http;
 use crate::api::others::Others;
 use crate::api::reloads::Reloads;
-use crate::api::state::{Api, Desk};
+use crate::api::state::{Api, Handles};
 use crate::api::steer::Steer;
 use crate::api::steer::sources::Board;
 use crate::api::token::Tokens;
@@ -183,7 +183,7 @@ impl Daemon {
             let words = LastWords::default();
             let follow = words.clone().follow(feed.clone(), stages.publish.clone());
             tasks.endless("last words", follow);
-            api.open(Desk {
+            api.open(Handles {
                 tokens: Tokens::load(&config.http, &config.state.directory).map_err(DaemonError::Config)?,
                 daemon: claims.daemon(),
                 ledger: ledger.for_requests(),

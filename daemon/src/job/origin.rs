@@ -66,23 +66,23 @@ mod raw_path {
 
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
-    enum Form {
+    enum PathForm {
         Text(String),
         Bytes { b64: String },
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         match path.to_str() {
-            Some(text) => Form::Text(text.to_owned()),
-            None => Form::Bytes { b64: STANDARD.encode(path.as_os_str().as_bytes()) },
+            Some(text) => PathForm::Text(text.to_owned()),
+            None => PathForm::Bytes { b64: STANDARD.encode(path.as_os_str().as_bytes()) },
         }
         .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(text) => PathBuf::from(text),
-            Form::Bytes { b64 } => {
+        Ok(match PathForm::deserialize(deserializer)? {
+            PathForm::Text(text) => PathBuf::from(text),
+            PathForm::Bytes { b64 } => {
                 PathBuf::from(OsString::from_vec(STANDARD.decode(b64).map_err(D::Error::custom)?))
             }
         })

@@ -84,7 +84,7 @@ pub enum Sweep {
 }
 
 /// What becomes of a file.
-enum Verdict {
+enum Disposal {
     Needed,
     Kept(Kept),
     Unneeded,
@@ -116,25 +116,30 @@ pub async fn sweep(
     let mut kept = Vec::new();
     for (job, verdict) in ledger.read(judge).await? {
         match verdict {
-            Verdict::Needed => {}
-            Verdict::Kept(file) => kept.push(file),
-            Verdict::Unneeded => remove(state_directory, job).await,
+            Disposal::Needed => {}
+            Disposal::Kept(file) => kept.push(file),
+            Disposal::Unneeded => remove(state_directory, job).await,
         }
     }
     kept.sort_by_key(|file| file.ended);
     Ok(kept)
 }
 
-fn verdict(connection: &Connection, id: Uuid, since: Timestamp, when: Sweep) -> Result<Verdict, LedgerError> {
+fn verdict(
+    connection: &Connection,
+    id: Uuid,
+    since: Timestamp,
+    when: Sweep,
+) -> Result<Disposal, LedgerError> {
     let failed = match jobs::find(connection, id) {
         Ok(Some(Job { stage: Stage::Settled { failed }, .. })) => failed,
-        Ok(None) if when == Sweep::AtStart => return Ok(Verdict::Unneeded),
+        Ok(None) if when == Sweep::AtStart => return Ok(Disposal::Unneeded),
         // A job of a newer daemon keeps its audio.
-        Ok(_) | Err(LedgerError::Newer { .. }) => return Ok(Verdict::Needed),
+        Ok(_) | Err(LedgerError::Newer { .. }) => return Ok(Disposal::Needed),
         Err(error) => return Err(error),
     };
     let ended = jobs::ended_at(connection, id)?.filter(|ended| failed && *ended > since);
-    Ok(ended.map_or(Verdict::Unneeded, |ended| Verdict::Kept(Kept { job: id, ended })))
+    Ok(ended.map_or(Disposal::Unneeded, |ended| Disposal::Kept(Kept { job: id, ended })))
 }
 
 /// Removes kept audio, the oldest first, until `bytes` are free or none is left: it must not keep new recordings out.

@@ -61,7 +61,7 @@ struct ClaimedPiece {
 
 /// What a delivery of a message means to the daemon that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ClaimState {
     /// No daemon has claimed the message's job.
     New,
     /// The job's last event is stored: the daemon acknowledges the message and does nothing else.
@@ -78,15 +78,15 @@ pub enum Verdict {
 }
 
 /// Judges the `delivery`-th delivery of the message at `place` by the claim that the bucket has for the message.
-pub fn judge(claim: Option<&Claim>, me: Uuid, place: &str, delivery: i64) -> Verdict {
+pub fn judge(claim: Option<&Claim>, me: Uuid, place: &str, delivery: i64) -> ClaimState {
     match claim {
-        None => Verdict::New,
-        Some(claim) if claim.ended => Verdict::Over,
-        Some(claim) if claim.owner == me => Verdict::Mine,
-        Some(claim) if claim.place != place => Verdict::Wait,
+        None => ClaimState::New,
+        Some(claim) if claim.ended => ClaimState::Over,
+        Some(claim) if claim.owner == me => ClaimState::Mine,
+        Some(claim) if claim.place != place => ClaimState::Wait,
         // A daemon that was stopped for a while finds deliveries in its buffers whose messages were redelivered to other daemons since.
-        Some(claim) if delivery <= claim.delivery => Verdict::Stale,
-        Some(_) => Verdict::TakeOver,
+        Some(claim) if delivery <= claim.delivery => ClaimState::Stale,
+        Some(_) => ClaimState::TakeOver,
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, Unconfirmed, within};
-use super::claim::{Claim, Verdict, judge, second_key};
+use super::claim::{Claim, ClaimState, judge, second_key};
 use super::job_lock::{JobLock, JobLocks};
 use crate::broker::JetStream;
 use crate::config::Nats;
@@ -228,7 +228,7 @@ impl Claims {
         message_id: Option<&str>,
         delivery: i64,
         known: Option<&(Job, Vec<Piece>)>,
-    ) -> Result<(Verdict, Claim), Unconfirmed> {
+    ) -> Result<(ClaimState, Claim), Unconfirmed> {
         let me = self.0.me;
         let fresh = match known {
             Some((job, pieces)) => Claim::of(job, pieces, ticket, me),
@@ -236,7 +236,7 @@ impl Claims {
         };
         // Most messages are new: a write without a read before it claims them in one round trip.
         if known.is_none() && self.0.bucket.update(&ticket.key, &fresh, 0).await?.is_some() {
-            return Ok((Verdict::New, fresh));
+            return Ok((ClaimState::New, fresh));
         }
         loop {
             let (key, revision, found) = self.find(ticket, message_id).await?;
@@ -244,10 +244,10 @@ impl Claims {
             let verdict = judge(found.as_ref(), me, &ticket.place, delivery);
             let mut claim = found.unwrap_or_else(|| fresh.clone());
             let stands = match verdict {
-                Verdict::Over | Verdict::Wait | Verdict::Stale => true,
-                Verdict::Mine if claim.place != ticket.place || claim.delivery >= delivery => true,
-                Verdict::Mine | Verdict::New => false,
-                Verdict::TakeOver => {
+                ClaimState::Over | ClaimState::Wait | ClaimState::Stale => true,
+                ClaimState::Mine if claim.place != ticket.place || claim.delivery >= delivery => true,
+                ClaimState::Mine | ClaimState::New => false,
+                ClaimState::TakeOver => {
                     info!(job = %claim.job, place = ticket.place, former = %claim.owner, "the job's owner is silent; this daemon takes the job over");
                     claim.owner = me;
                     false
@@ -282,7 +282,7 @@ impl Claims {
     /// Whether the last event of a message's job is stored, whichever daemon worked on the job.
     pub async fn is_over(&self, ticket: &Ticket, message_id: Option<&str>) -> Result<bool, Unconfirmed> {
         let found = self.find(ticket, message_id).await?.2;
-        Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == Verdict::Over))
+        Ok(found.is_some_and(|claim| judge(Some(&claim), self.0.me, &ticket.place, 0) == ClaimState::Over))
     }
 
     /// Removes the claim of a job that has ended; returns whether there was one.

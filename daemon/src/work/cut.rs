@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::Tools;
 use super::recordings::unusable;
-use crate::audio::{ProbeError, Section, Survey, SurveyPlan};
+use crate::audio::{Analysis, AnalysisPlan, ProbeError, Section};
 use crate::job::job_machine::CutEnd;
 use crate::job::ledger::{LedgerError, advance};
 use crate::job::{Job, Plan, Saved, Span, Stage};
@@ -34,15 +34,15 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
         Err(unopened) => return tools.not_opened(&job, None, unopened).await,
     };
     let begun = Instant::now();
-    // Holds at most what the survey finds while the ledger commits.
+    // Holds at most what the analysis finds while the ledger commits.
     let (found, mut sections) = mpsc::unbounded_channel();
     let found = move |section: Section| {
-        // A receiver that is gone means that the job is not cut any more; then the survey is dropped as well.
+        // A receiver that is gone means that the job is not cut any more; then the analysis is dropped as well.
         if section.begin_ms() >= to_ms {
             let _ = found.send(span(section));
         }
     };
-    let mut survey = pin!(tools.workers.survey(&file, job.extension(), survey_plan(plan), found));
+    let mut analysis = pin!(tools.workers.analyze(&file, job.extension(), analysis_plan(plan), found));
     let mut waiting = Vec::new();
     let mut has_several = pieces > 1;
     let is_streamed = plan.split.is_none();
@@ -55,23 +55,23 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
                     return Ok(());
                 }
             }
-            outcome = &mut survey => break outcome,
+            outcome = &mut analysis => break outcome,
             () = tools.stop.cancelled() => return Ok(()),
         }
     };
     while let Ok(span) = sections.try_recv() {
         waiting.push(span);
     }
-    if let Ok(survey) = &outcome {
+    if let Ok(analysis) = &outcome {
         let milliseconds = begun.elapsed().as_millis() as u64;
-        info!(pieces = survey.sections.len(), speech_ms = survey.speech_ms, milliseconds, "listened to");
+        info!(pieces = analysis.sections.len(), speech_ms = analysis.speech_ms, milliseconds, "listened to");
     }
     tools.end_cut(&job, plan, has_several, waiting, outcome).await
 }
 
 /// How a recording with this plan is listened to.
-pub fn survey_plan(plan: &Plan) -> SurveyPlan {
-    SurveyPlan {
+pub fn analysis_plan(plan: &Plan) -> AnalysisPlan {
+    AnalysisPlan {
         longest_ms: plan.cut.map(|cut| cut.longest_ms),
         split: plan.split.is_some(),
         skip_silence: plan.cut.is_some_and(|cut| cut.skip_silence),
@@ -113,23 +113,23 @@ impl Tools {
         plan: &Plan,
         has_pieces: bool,
         mut rest: Vec<Span>,
-        outcome: Result<Survey, ProbeError>,
+        outcome: Result<Analysis, ProbeError>,
     ) -> Result<(), LedgerError> {
         let recording = job.recording.clone();
         let end = match outcome {
-            Ok(survey) => {
+            Ok(analysis) => {
                 if plan.cut.is_none() {
-                    rest = whole(&survey);
+                    rest = whole(&analysis);
                 }
                 CutEnd {
                     recording: Recording {
-                        duration_ms: survey.probe.duration_ms,
-                        truncated: recording.truncated || survey.probe.truncated,
+                        duration_ms: analysis.probe.duration_ms,
+                        truncated: recording.truncated || analysis.probe.truncated,
                         ..recording
                     },
-                    speech_ms: Some(survey.speech_ms),
-                    saved: Some(self.saved(plan, &survey)),
-                    speech: annotation(plan, survey),
+                    speech_ms: Some(analysis.speech_ms),
+                    saved: Some(self.saved(plan, &analysis)),
+                    speech: annotation(plan, analysis),
                 }
             }
             Err(error) if error.blame() != Blame::Hark && (has_pieces || !rest.is_empty()) => {
@@ -143,15 +143,15 @@ impl Tools {
     }
 
     /// What is not sent of a recording.
-    fn saved(&self, plan: &Plan, survey: &Survey) -> Saved {
-        let duration = survey.probe.duration_ms.unwrap_or(0);
+    fn saved(&self, plan: &Plan, analysis: &Analysis) -> Saved {
+        let duration = analysis.probe.duration_ms.unwrap_or(0);
         let sent: u64 = match plan.cut {
-            Some(_) => survey.sections.iter().map(Section::length).sum(),
+            Some(_) => analysis.sections.iter().map(Section::length).sum(),
             None => {
-                survey.channels.iter().filter(|channel| channel.is_to_be_sent()).count() as u64 * duration
+                analysis.channels.iter().filter(|channel| channel.is_to_be_sent()).count() as u64 * duration
             }
         };
-        let ms = (survey.channels.len() as u64 * duration).saturating_sub(sent);
+        let ms = (analysis.channels.len() as u64 * duration).saturating_sub(sent);
         let price = self.settings.policy.prices.of(plan.engine.as_str(), &plan.model);
         // The price of as many seconds as these are milliseconds, to be exact.
         Saved { ms, cost_micro: (price.cost_micro(price.estimate(ms)) + 500) / 1_000 }
@@ -159,21 +159,21 @@ impl Tools {
 }
 
 /// The channels that say something of their own.
-pub fn channels_to_send(survey: &Survey) -> Vec<u32> {
-    let numbered = (0..).zip(&survey.channels).filter(|(_, channel)| channel.is_to_be_sent());
+pub fn channels_to_send(analysis: &Analysis) -> Vec<u32> {
+    let numbered = (0..).zip(&analysis.channels).filter(|(_, channel)| channel.is_to_be_sent());
     numbered.map(|(number, _)| number).collect()
 }
 
 /// One piece: the channels that say something of their own, for a recognizer that takes the recording as it is.
-fn whole(survey: &Survey) -> Vec<Span> {
-    let channels = channels_to_send(survey);
-    let span = Span { channels, ..Span::whole(survey.probe.duration_ms) };
+fn whole(analysis: &Analysis) -> Vec<Span> {
+    let channels = channels_to_send(analysis);
+    let span = Span { channels, ..Span::whole(analysis.probe.duration_ms) };
     if span.channels.is_empty() { Vec::new() } else { vec![span] }
 }
 
 /// What was measured, for the event; `None`: only a sample was heard.
-fn annotation(plan: &Plan, survey: Survey) -> Option<AnnotationSpeech> {
-    let talk = survey.talk?;
+fn annotation(plan: &Plan, analysis: Analysis) -> Option<AnnotationSpeech> {
+    let talk = analysis.talk?;
     let channel =
         |((channel, sound), turns): ((u32, &crate::audio::Sounding), &crate::audio::Turns)| ChannelSpeech {
             channel,
@@ -187,7 +187,7 @@ fn annotation(plan: &Plan, survey: Survey) -> Option<AnnotationSpeech> {
         };
     let interruption = |(channel, begin_ms)| Interruption { channel, role: plan.role(channel), begin_ms };
     Some(AnnotationSpeech {
-        channels: (0..).zip(&survey.channels).zip(&talk.turns).map(channel).collect(),
+        channels: (0..).zip(&analysis.channels).zip(&talk.turns).map(channel).collect(),
         overlap_ms: talk.overlap_ms,
         silence_ms: talk.silence_ms,
         longest_silence: talk.longest_silence,

@@ -4,7 +4,7 @@ use tracing::info;
 
 use super::recordings::unusable;
 use super::{PieceTask, Tools};
-use crate::audio::SurveyPlan;
+use crate::audio::AnalysisPlan;
 use crate::job::audio::Unopened;
 use crate::job::halves::halves;
 use crate::job::ledger::LedgerError;
@@ -33,13 +33,13 @@ impl Tools {
     async fn halves_of(&self, task: &PieceTask) -> Result<Vec<Span>, Unopened> {
         let (job, span) = (&task.job, &task.piece.span);
         let part = self.part(job, span, PieceFormat::Wav).await?;
-        // The survey cuts in the last eighth before this: around the middle.
+        // The analysis cuts in the last eighth before this: around the middle.
         let longest_ms = Some(span.sent_ms().unwrap_or(0) * 9 / 16);
-        let plan = SurveyPlan { longest_ms, ..SurveyPlan::default() };
-        let survey = self.workers.survey(&part, Some("wav"), plan, |_| ()).await;
-        let survey = survey.map_err(|error| unusable(job, &error))?;
+        let plan = AnalysisPlan { longest_ms, ..AnalysisPlan::default() };
+        let analysis = self.workers.analyze(&part, Some("wav"), plan, |_| ()).await;
+        let analysis = analysis.map_err(|error| unusable(job, &error))?;
         let parts: Vec<(u64, u64)> =
-            survey.sections.iter().map(|part| (part.begin_ms(), part.end_ms())).collect();
+            analysis.sections.iter().map(|part| (part.begin_ms(), part.end_ms())).collect();
         Ok(halves(span, &parts))
     }
 }

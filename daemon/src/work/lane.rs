@@ -63,25 +63,25 @@ where
     let mut dropped = (lane.duty != Duty::Settle).then(|| ledger.dropped());
     let Terms { width, priorities } = terms();
     let places = Places::new(priorities, width);
-    let mut desk = Desk { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
+    let mut running = RunningTasks { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
     loop {
         let Terms { width, priorities } = terms();
-        desk.places.follow(priorities, width);
+        running.places.follow(priorities, width);
         while look && !stop.is_cancelled() && tasks.len() < width {
-            let found = desk.look(width - tasks.len()).await?;
+            let found = running.look(width - tasks.len()).await?;
             (look, next_due) = (found.more, found.next);
             for (owed, task) in found.tasks {
                 let source = task.job.source.clone();
-                let duty = desk.lane.duty.as_str();
+                let duty = running.lane.duty.as_str();
                 let span = match owed.piece {
                     0 | 1 => info_span!("job", job = %owed.job, source, lane = duty),
                     piece => info_span!("job", job = %owed.job, source, lane = duty, piece),
                 };
                 let handle = tasks.spawn(work(task).instrument(span));
-                desk.at_hand.insert(handle.id(), AtHand { owed, source, handle });
+                running.at_hand.insert(handle.id(), AtHand { owed, source, handle });
             }
         }
         if stop.is_cancelled() && tasks.is_empty() {
@@ -89,16 +89,16 @@ where
         }
         tokio::select! {
             Some(done) = tasks.join_next_with_id(), if !tasks.is_empty() => {
-                desk.finished(done)?;
+                running.finished(done)?;
                 // One look into the ledger serves all tasks that have finished.
                 while let Some(done) = tasks.try_join_next_with_id() {
-                    desk.finished(done)?;
+                    running.finished(done)?;
                 }
                 // The piece may owe the same duty again (a retry that is due already).
                 look = true;
             }
             Ok(()) = woken.changed(), if !stop.is_cancelled() => look = true,
-            work = next_dropped(&mut dropped) => desk.drop_work(&work),
+            work = next_dropped(&mut dropped) => running.drop_work(&work),
             () = sleep_until(next_due), if !stop.is_cancelled() => {
                 look = true;
                 next_due = None;
@@ -109,7 +109,7 @@ where
 }
 
 /// The running tasks of a lane.
-struct Desk {
+struct RunningTasks {
     ledger: Ledger,
     lane: Lane,
     places: Places,
@@ -141,7 +141,7 @@ struct Found {
     next: Option<Timestamp>,
 }
 
-impl Desk {
+impl RunningTasks {
     /// Reads from the ledger what is due and not running yet, at most `room` tasks. One read does all of it, because each recording passes
     /// through here four times.
     async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {

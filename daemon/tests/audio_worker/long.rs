@@ -1,7 +1,7 @@
 //! Long recordings: found out where to cut, and made into pieces, by real children that are killed, stopped and left.
 
 use hark_sdk::event::TimeSpan;
-use harkd::audio::{Section, SurveyPlan};
+use harkd::audio::{AnalysisPlan, Section};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -33,7 +33,7 @@ fn is_pause(milliseconds: u64) -> bool {
 }
 
 /// Pieces of at most thirty seconds.
-const THIRTY: SurveyPlan = SurveyPlan { longest_ms: Some(30_000), split: false, skip_silence: false };
+const THIRTY: AnalysisPlan = AnalysisPlan { longest_ms: Some(30_000), split: false, skip_silence: false };
 
 fn section(begin_ms: u64, end_ms: u64) -> Section {
     Section { channel: None, parts: vec![TimeSpan { begin_ms, end_ms }] }
@@ -46,7 +46,7 @@ async fn a_recording_is_cut_in_its_pauses_and_its_pieces_are_the_recording() {
     let workers = Workers::start(harkd(), 1, metrics.clone());
     let recording = file(&bursts(601));
     let mut told = Vec::new();
-    let found = workers.survey(&recording, Some("wav"), THIRTY, |section| told.push(section)).await.unwrap();
+    let found = workers.analyze(&recording, Some("wav"), THIRTY, |section| told.push(section)).await.unwrap();
     assert_eq!((found.probe.duration_ms, found.silent, &found.sections), (Some(601_000), false, &told));
     let mut end = 0;
     for section in &found.sections {
@@ -87,7 +87,7 @@ async fn children_that_are_killed_neither_lose_nor_repeat_a_span() {
     let _alone = alone().await;
     let recording = file(&bursts(300));
     let workers = Workers::start(harkd(), 1, Metrics::new());
-    let whole = workers.survey(&recording, None, THIRTY, |_| ()).await.unwrap();
+    let whole = workers.analyze(&recording, None, THIRTY, |_| ()).await.unwrap();
     for count in [1, 5, 10] {
         let mut told = Vec::new();
         let killing = |section| {
@@ -96,7 +96,7 @@ async fn children_that_are_killed_neither_lose_nor_repeat_a_span() {
                 kill_process(child(), Signal::KILL).unwrap();
             }
         };
-        let found = workers.survey(&recording, None, THIRTY, killing).await.unwrap();
+        let found = workers.analyze(&recording, None, THIRTY, killing).await.unwrap();
         assert_eq!((&told, &found), (&whole.sections, &whole));
     }
 }
@@ -107,11 +107,11 @@ async fn a_caller_that_leaves_ends_its_child_and_probes_never_wait_for_long_reco
     let workers = Workers::start(harkd(), 1, Metrics::new());
     let recording = file(&bursts(7_200));
     let (other, left) = (workers.clone(), recording.try_clone().unwrap());
-    let surveying = tokio::spawn(async move { other.survey(&left, None, THIRTY, |_| ()).await });
+    let analyzing = tokio::spawn(async move { other.analyze(&left, None, THIRTY, |_| ()).await });
     until(|| !children().is_empty()).await;
     workers.probe(&fixture("call.flac"), None).await.unwrap();
-    assert!(!surveying.is_finished(), "the probe did not wait");
-    surveying.abort();
+    assert!(!analyzing.is_finished(), "the probe did not wait");
+    analyzing.abort();
     until(|| children().len() == 1).await;
     // The pool goes on.
     let late = section(3_600_000, 3_601_000);
@@ -122,11 +122,11 @@ async fn a_caller_that_leaves_ends_its_child_and_probes_never_wait_for_long_reco
 async fn memory_does_not_grow_with_the_recording() {
     let _alone = alone().await;
     let workers = Workers::start(harkd(), 1, Metrics::new());
-    let plan = SurveyPlan { longest_ms: Some(180_000), ..THIRTY };
+    let plan = AnalysisPlan { longest_ms: Some(180_000), ..THIRTY };
     let mut most = Vec::new();
     for seconds in [200, 800] {
         let recording = file(&bursts(seconds));
-        let found = workers.survey(&recording, None, plan, |_| ()).await.unwrap();
+        let found = workers.analyze(&recording, None, plan, |_| ()).await.unwrap();
         let before = resident();
         for section in found.sections {
             workers.piece(&recording, None, section, PieceFormat::Flac).await.unwrap();
@@ -148,7 +148,7 @@ fn most_resident(process: Pid) -> u64 {
 async fn what_cannot_be_decoded_has_its_own_error() {
     let _alone = alone().await;
     let workers = Workers::start(harkd(), 1, Metrics::new());
-    let error = workers.survey(&file(b"#!AMR\n\x3c\0"), None, THIRTY, |_| ()).await.unwrap_err();
+    let error = workers.analyze(&file(b"#!AMR\n\x3c\0"), None, THIRTY, |_| ()).await.unwrap_err();
     assert_eq!((error.code(), error.blame()), ("UndecodableAudio", Blame::Audio));
     let error = workers.piece(&file(b"text"), None, section(0, 1_000), PieceFormat::Wav).await.unwrap_err();
     assert_eq!(error.code(), "NotAudio");

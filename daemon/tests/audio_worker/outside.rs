@@ -1,7 +1,7 @@
 //! Recordings that ffmpeg decodes for the workers, in processes that end with them.
 
 use hark_sdk::event::TimeSpan;
-use harkd::audio::{Section, SurveyPlan};
+use harkd::audio::{AnalysisPlan, Section};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -62,13 +62,13 @@ async fn what_ffmpeg_decodes_is_cut_like_what_symphonia_decodes() {
         ("au", Some(24_000), of_wav.channels, of_wav.sample_rate)
     );
     for split in [false, true] {
-        let plan = SurveyPlan { longest_ms: Some(10_000), split, skip_silence: false };
-        let of_au = workers.survey(&au, None, plan, |_| ()).await.unwrap();
-        let of_wav = workers.survey(&wav, None, plan, |_| ()).await.unwrap();
+        let plan = AnalysisPlan { longest_ms: Some(10_000), split, skip_silence: false };
+        let of_au = workers.analyze(&au, None, plan, |_| ()).await.unwrap();
+        let of_wav = workers.analyze(&wav, None, plan, |_| ()).await.unwrap();
         assert_eq!((&of_au.sections, &of_au.channels), (&of_wav.sections, &of_wav.channels));
         assert_eq!(of_au.channels.len(), if split { 2 } else { 1 });
     }
-    assert_eq!(named("ffmpeg").len(), 0, "a survey ends with its ffmpeg");
+    assert_eq!(named("ffmpeg").len(), 0, "an analysis ends with its ffmpeg");
     // In order, and then back.
     for (begin, end) in [(2_000, 4_000), (4_000, 5_500), (20_000, 21_000), (1_000, 2_000)] {
         for channel in [None, Some(1)] {

@@ -6,7 +6,7 @@ mod halves;
 mod heard;
 mod words;
 
-use crate::support::{Hark, Heard, NatsServer, Reply, Setup};
+use crate::support::{Hark, NatsServer, ReceivedEvent, Reply, Setup};
 use serde_json::Value;
 
 /// A daemon whose only route names the server: no key of DashScope.
@@ -37,17 +37,17 @@ pub(crate) fn stream() -> Reply {
     Reply::chunks("chat.completion.chunk", &parts, "stop")
 }
 
-pub(crate) fn retries(events: &[Heard]) -> Vec<&str> {
+pub(crate) fn retries(events: &[ReceivedEvent]) -> Vec<&str> {
     let retrying = events.iter().filter(|event| event.kind() == "job.retrying");
     retrying.map(|event| event.body["error"]["code"].as_str().unwrap()).collect()
 }
 
 /// The events of the job that ends next.
-pub(crate) async fn job(hark: &mut Hark, ended: usize) -> Vec<Heard> {
+pub(crate) async fn job(hark: &mut Hark, ended: usize) -> Vec<ReceivedEvent> {
     let job = hark.ended_jobs(ended).await[ended - 1].job().to_owned();
     hark.events_of(&job).await
 }
 
-pub(crate) fn final_of(events: &[Heard]) -> &Value {
+pub(crate) fn final_of(events: &[ReceivedEvent]) -> &Value {
     &events.iter().find(|event| event.kind() == "transcript.final").expect("a final").body
 }

@@ -9,7 +9,7 @@ use harkd::recognize::{Audio, Error, Ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{FILETRANS, Heard, Leads, flash, job, leads, recognizers, request};
+use super::{FILETRANS, Leads, ReceivedEvent, flash, job, leads, recognizers, request};
 use crate::support::{FileServer, wav};
 
 const OK: &str = "200 OK";
@@ -133,7 +133,7 @@ async fn a_submit_without_a_task_may_have_been_taken() {
     let [_, recognizer] = recognizers(&service.url("/api/v1"), 0);
     let permit = recognizer.permit(Priority::Normal).await;
     let request = request(FILETRANS, Audio::Url("https://media.example/a.wav"));
-    let error = recognizer.send(permit, request, &mut Heard::default()).await.unwrap_err();
+    let error = recognizer.send(permit, request, &mut ReceivedEvent::default()).await.unwrap_err();
     assert_eq!((error.fate, error.raw.as_deref()), (Fate::Open, Some(answer.as_bytes())), "{error}");
 }
 

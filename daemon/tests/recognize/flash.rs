@@ -6,7 +6,9 @@ use harkd::config::Priority;
 use harkd::recognize::{Audio, Hints, Request};
 use tokio::io::AsyncReadExt;
 
-use super::{Bench, FLASH, Heard, Leads, flash, heard, job, leads, recognizers, request, sha256, text_of};
+use super::{
+    Bench, FLASH, Leads, ReceivedEvent, flash, heard, job, leads, recognizers, request, sha256, text_of,
+};
 use crate::support::{FileServer, wav};
 
 #[tokio::test]
@@ -60,7 +62,7 @@ async fn the_service_fetches_a_url_itself() {
     let hints = Hints { language: Some("en".into()), ..Hints::default() };
     let request = Request { hints: &hints, ..request(FLASH, Audio::Url(&url)) };
     let permit = bench.flash.permit(Priority::Normal).await;
-    let transcript = heard(bench.flash.send(permit, request, &mut Heard::default()).await).unwrap();
+    let transcript = heard(bench.flash.send(permit, request, &mut ReceivedEvent::default()).await).unwrap();
     assert_eq!(transcript.text, text_of(&audio));
     let segment = &transcript.segments[0];
     assert_eq!((segment.begin_ms, segment.end_ms, segment.timing), (None, None, Timing::None));
@@ -95,7 +97,7 @@ async fn a_recording_that_is_not_what_was_hashed_never_becomes_a_whole_request()
         }
         let request = request(FLASH, Audio::Inline { content, format: "wav" });
         let permit = recognizer.permit(Priority::Normal).await;
-        let error = recognizer.send(permit, request, &mut Heard::default()).await.unwrap_err();
+        let error = recognizer.send(permit, request, &mut ReceivedEvent::default()).await.unwrap_err();
         assert_eq!(error.fault.code, "RecordingChanged", "{name}");
         assert_eq!(leads(&error), Leads::GiveUp);
         let bytes = tokio::time::timeout(Duration::from_secs(10), swallowed).await.unwrap().unwrap();

@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// One flash request for a file; returns the outcome and what the listener received.
-    pub(crate) async fn flash(&self, job: &Job) -> (Result<Transcript, Error>, Heard) {
+    pub(crate) async fn flash(&self, job: &Job) -> (Result<Transcript, Error>, ReceivedEvent) {
         flash(&*self.flash, job, self.folder.path(), true).await
     }
 
@@ -141,7 +141,7 @@ pub(crate) async fn flash(
     job: &Job,
     folder: &Path,
     partials: bool,
-) -> (Result<Transcript, Error>, Heard) {
+) -> (Result<Transcript, Error>, ReceivedEvent) {
     let audio = Audio::Inline { content: Content::of(job, folder).unwrap(), format: "wav" };
     let hints = Hints { context: "names: \"Ada\", \\ 你好".into(), ..Hints::default() };
     let request = Request {
@@ -151,19 +151,19 @@ pub(crate) async fn flash(
         duration_ms: job.recording.duration_ms,
         ..request(FLASH, audio)
     };
-    let mut listener = Heard::default();
+    let mut listener = ReceivedEvent::default();
     let permit = recognizer.permit(Priority::Normal).await;
     let outcome = recognizer.send(permit, request, &mut listener).await;
     (heard(outcome), listener)
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedEvent {
     pub(crate) taken: u32,
     pub(crate) texts: Vec<String>,
 }
 
-impl Listener for Heard {
+impl Listener for ReceivedEvent {
     fn on_taken(&mut self) {
         assert!(self.texts.is_empty(), "text before the service had taken the request");
         self.taken += 1;

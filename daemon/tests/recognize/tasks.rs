@@ -7,7 +7,7 @@ use harkd::job::Fate;
 use harkd::recognize::{Audio, Content, Error, Hints, Lost, Next, Polled, Request, Resolution, Sent, Tries};
 use jiff::Timestamp;
 
-use super::{Bench, FILETRANS, Heard, Leads, job, leads, request, sha256, text_of};
+use super::{Bench, FILETRANS, Leads, ReceivedEvent, job, leads, request, sha256, text_of};
 use crate::support::{CEILING, wav};
 
 impl Bench {
@@ -21,7 +21,7 @@ impl Bench {
         let hints = Hints { language: Some("en".into()), context: "terms".into(), hotwords: Vec::new() };
         let request = Request { hints: &hints, partials: false, ..request(FILETRANS, Audio::Url(file_url)) };
         let permit = self.filetrans.permit(Priority::Normal).await;
-        match self.filetrans.send(permit, request, &mut Heard::default()).await? {
+        match self.filetrans.send(permit, request, &mut ReceivedEvent::default()).await? {
             Sent::Accepted { handle } => Ok(handle),
             other => panic!("{other:?}"),
         }

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use crate::support::{
-    CEILING, Emulator, Footprint, Hark, Heard, Input, LedgerRecord, NatsServer, REDELIVERY, Records,
+    CEILING, Emulator, Footprint, Hark, Input, LedgerRecord, NatsServer, REDELIVERY, ReceivedEvent, Records,
     number_from, publish, wait_until, wav,
 };
 
@@ -215,7 +215,8 @@ async fn recordings_come_on_as_if_nothing_was_reloaded() {
     records.outputs = [("plugin.hello".to_owned(), 1)].into();
     records.footprints = vec![Footprint::before_and_after(before, hark.process().id()).await];
     let accepted = records.events.iter().filter(|event| event.kind() == "job.accepted");
-    let name = |event: &Heard| event.body["recording"]["name"].as_str().unwrap_or_default().to_owned();
+    let name =
+        |event: &ReceivedEvent| event.body["recording"]["name"].as_str().unwrap_or_default().to_owned();
     let accepted: HashMap<String, Timestamp> =
         accepted.map(|event| (name(event), event.stored.unwrap())).collect();
     let stays_on = |input: &Input| !["guests", "second"].contains(&input.source.as_str());

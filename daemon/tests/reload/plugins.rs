@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, sha256, wait_until, wav};
+use crate::support::{CEILING, Emulator, Hark, ReceivedEvent, NatsServer, sha256, wait_until, wav};
 use super::{events_of_recording, only};
 
 /// The configuration of `keyword_alert` with a rule of this name, which finds a word that is in this recording and not in the other.
@@ -20,7 +20,7 @@ fn rule(name: &str, audio: &[u8], other: &[u8]) -> String {
 }
 
 /// The rules of the confirmed alerts, each once.
-fn alerted(events: &[Heard]) -> Vec<&str> {
+fn alerted(events: &[ReceivedEvent]) -> Vec<&str> {
     let confirmed =
         events.iter().filter(|event| event.kind() == "alert.raised" && event.body["state"] == "confirmed");
     let mut rules: Vec<&str> = confirmed.map(|event| event.body["rule"].as_str().unwrap()).collect();
@@ -29,7 +29,7 @@ fn alerted(events: &[Heard]) -> Vec<&str> {
 }
 
 /// The plugins that have raised an alert.
-fn plugins_of(events: &[Heard]) -> BTreeSet<&str> {
+fn plugins_of(events: &[ReceivedEvent]) -> BTreeSet<&str> {
     let raised = events.iter().filter(|event| event.kind() == "alert.raised");
     raised.map(|event| event.body["plugin"].as_str().unwrap()).collect()
 }

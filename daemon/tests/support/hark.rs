@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use tempfile::TempDir;
 
 use super::api::Api;
-use super::events::{Ear, Heard};
+use super::events::{Ear, ReceivedEvent};
 use super::process::Process;
 use super::programs;
 use super::setup::Setup;
@@ -67,7 +67,7 @@ impl Hark {
     }
 
     /// Waits for the next event of this kind, e.g. `transcript.final`, that no earlier call has returned; also for partials.
-    pub async fn next_event(&mut self, kind: &str) -> Heard {
+    pub async fn next_event(&mut self, kind: &str) -> ReceivedEvent {
         let position = self.given.get(kind).copied().unwrap_or(0);
         let mut found = None;
         let (ear, process) = (&mut self.ear, &mut self.process);
@@ -84,22 +84,22 @@ impl Hark {
     }
 
     /// The stored events of one job, up to now.
-    pub async fn events_of(&mut self, job: &str) -> Vec<Heard> {
+    pub async fn events_of(&mut self, job: &str) -> Vec<ReceivedEvent> {
         self.ear.stored().await.iter().filter(|event| event.job() == job).cloned().collect()
     }
 
     /// All stored events, up to now.
-    pub async fn events(&mut self) -> Vec<Heard> {
+    pub async fn events(&mut self) -> Vec<ReceivedEvent> {
         self.ear.stored().await.to_vec()
     }
 
     /// The partials, up to now.
-    pub fn partials(&self) -> Vec<Heard> {
+    pub fn partials(&self) -> Vec<ReceivedEvent> {
         self.ear.partials()
     }
 
     /// Waits until this many jobs have had their last event, and returns those events.
-    pub async fn ended_jobs(&mut self, count: usize) -> Vec<Heard> {
+    pub async fn ended_jobs(&mut self, count: usize) -> Vec<ReceivedEvent> {
         let mut ended = Vec::new();
         let ear = &mut self.ear;
         wait_until(&format!("the end of {count} jobs"), CEILING, async || {
@@ -217,6 +217,6 @@ fn launch(folder: &Path, environment: &HashMap<String, String>) -> Process {
     Process::start("harkd", &mut command, folder)
 }
 
-fn is_last(event: &Heard) -> bool {
+fn is_last(event: &ReceivedEvent) -> bool {
     matches!(event.kind(), "job.completed" | "job.failed")
 }

@@ -39,7 +39,7 @@ pub use audio::{caf, call, channel, known_call, sample, sentence, sha256, spoken
 pub use chromium::{has_chromium, tell};
 pub use emulator::Emulator;
 pub use environment::number_from;
-pub use events::{Heard, of_kind};
+pub use events::{ReceivedEvent, of_kind};
 pub use files::FileServer;
 pub use hark::Hark;
 pub use hook_receiver::{Delivered, HookReceiver, HookReply, SECRET};

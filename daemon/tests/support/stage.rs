@@ -4,7 +4,7 @@ use async_nats::jetstream;
 
 use super::audio::wav;
 use super::emulator::Emulator;
-use super::events::Heard;
+use super::events::ReceivedEvent;
 use super::hark::Hark;
 use super::ledger_check::{Input, LedgerRecord, Records};
 use super::messages::{publish, unacknowledged};
@@ -56,7 +56,7 @@ impl Stage {
     }
 
     /// Waits until all jobs have ended, and returns the events of the one that ended last.
-    pub async fn ended(&mut self) -> Vec<Heard> {
+    pub async fn ended(&mut self) -> Vec<ReceivedEvent> {
         let count = self.inputs.len();
         let job = self.hark.ended_jobs(count).await[count - 1].job().to_owned();
         self.hark.events_of(&job).await

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
-use crate::support::{Emulator, Hark, Heard, NatsServer, REDELIVERY, Setup, all_acknowledged};
+use crate::support::{Emulator, Hark, NatsServer, REDELIVERY, ReceivedEvent, Setup, all_acknowledged};
 
 pub(crate) const FILETRANS: &str = "[[route]]\nname = \"default\"\nengine = \"filetrans\"";
 
@@ -40,13 +40,13 @@ pub(crate) async fn nothing_waits(nats: &NatsServer) {
 }
 
 /// The stored events by job; asserts what must hold for the events of every job.
-pub(crate) async fn jobs(hark: &mut Hark) -> BTreeMap<String, Vec<Heard>> {
-    let mut jobs: BTreeMap<String, Vec<Heard>> = BTreeMap::new();
+pub(crate) async fn jobs(hark: &mut Hark) -> BTreeMap<String, Vec<ReceivedEvent>> {
+    let mut jobs: BTreeMap<String, Vec<ReceivedEvent>> = BTreeMap::new();
     for event in hark.events().await {
         jobs.entry(event.job().to_owned()).or_default().push(event);
     }
     for (job, events) in &jobs {
-        let kinds: Vec<&str> = events.iter().map(Heard::kind).collect();
+        let kinds: Vec<&str> = events.iter().map(ReceivedEvent::kind).collect();
         let sequences: Vec<u64> =
             events.iter().map(|event| event.body["sequence"].as_u64().unwrap()).collect();
         assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>(), "{job}: {kinds:?}");
@@ -59,7 +59,7 @@ pub(crate) async fn jobs(hark: &mut Hark) -> BTreeMap<String, Vec<Heard>> {
     jobs
 }
 
-pub(crate) fn is_marked(events: &[Heard]) -> bool {
+pub(crate) fn is_marked(events: &[ReceivedEvent]) -> bool {
     events.last().unwrap().body["possible_duplicate_charge"] == json!(true)
 }
 

@@ -8,7 +8,7 @@ use super::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
 use crate::support::{
-    CEILING, Emulator, Heard, NatsServer, REDELIVERY, caf, of_kind, sha256, stereo, wait_until, wav,
+    CEILING, Emulator, NatsServer, REDELIVERY, ReceivedEvent, caf, of_kind, sha256, stereo, wait_until, wav,
 };
 
 /// Each case waits half a minute for a redelivery, so they run concurrently in one test, whatever the number of cores.
@@ -133,12 +133,13 @@ async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(
     nothing_waits(&nats).await;
     let jobs = jobs(&mut two).await;
     let events = jobs.values().next().unwrap();
-    let segments: Vec<&Heard> = events.iter().filter(|event| event.kind() == "transcript.segment").collect();
+    let segments: Vec<&ReceivedEvent> =
+        events.iter().filter(|event| event.kind() == "transcript.segment").collect();
     let mut numbers: Vec<u64> = segments.iter().map(|event| event.body["piece"].as_u64().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "each piece is heard once");
     assert!(numbers.len() >= 10, "{numbers:?}");
-    let texts = |event: &Heard| event.body["segments"].as_array().unwrap().clone();
+    let texts = |event: &ReceivedEvent| event.body["segments"].as_array().unwrap().clone();
     let mut heard: Vec<Value> = segments.iter().flat_map(|event| texts(event)).collect();
     heard.sort_by_key(|segment| (segment["begin_ms"].as_u64(), segment["channel"].as_u64()));
     let made = events.iter().find(|event| event.kind() == "transcript.final").unwrap();
@@ -238,7 +239,7 @@ async fn events_after_a_stored_final_are_published_by_the_other_daemon() {
     let body: Value = serde_json::from_slice(&stored.payload).unwrap();
     assert_eq!(body["job"], job.as_str());
     assert!(body["segments_object"].is_object() && body["segments"].is_null(), "{body}");
-    let place = |wanted: &dyn Fn(&Heard) -> bool| events.iter().position(wanted);
+    let place = |wanted: &dyn Fn(&ReceivedEvent) -> bool| events.iter().position(wanted);
     let taken_over = place(&|event| event.body["error"]["code"] == "TakenOver");
     assert!(taken_over > place(&|event| event.kind() == "transcript.final"), "the kill fell between");
     let count = |kind: &str| of_kind(&events, kind).len();

@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::desk::Desk;
+use super::stage::WebhookStage;
 use crate::support::{CEILING, Emulator, Hark, HookReceiver, HookReply, NatsServer, wait_until, wav};
 
 /// The blocking command, beside the receiver.
@@ -62,18 +62,18 @@ async fn an_operator_sees_tests_and_resumes_webhooks() {
 
 #[tokio::test]
 async fn a_job_is_forgotten_while_the_consumer_cannot_be_opened() {
-    let desk = Desk::set().await;
-    desk.receiver.rule(|_| Some(HookReply::status(404)));
-    let daemon = desk.daemon().await;
+    let stage = WebhookStage::set().await;
+    stage.receiver.rule(|_| Some(HookReply::status(404)));
+    let daemon = stage.daemon().await;
     daemon.delivers().await;
     let job = Uuid::now_v7();
-    desk.store_job(job).await;
+    stage.store_job(job).await;
     daemon
         .shows("the job that is set aside", |view| {
             view.set_aside.first().is_some_and(|line| line.events == 3)
         })
         .await;
-    desk.context.delete_stream("HARK_EVENTS").await.unwrap();
+    stage.context.delete_stream("HARK_EVENTS").await.unwrap();
     // The session ends when it misses the stream; until then it forgets the job itself.
     let other = Uuid::now_v7();
     wait_until("the end of the session", CEILING, async || daemon.webhooks.retry("crm").await.is_err()).await;

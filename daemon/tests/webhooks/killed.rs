@@ -12,7 +12,7 @@ use harkd::broker::{Subjects, subject};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::desk::{assert_in_order, firsts};
+use super::stage::{assert_in_order, firsts};
 use crate::support::{Emulator, Hark, HookReceiver, HookReply, NatsServer, number_from, wait_until};
 
 /// The events of a job.

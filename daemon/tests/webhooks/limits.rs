@@ -4,38 +4,38 @@ use async_nats::jetstream::object_store;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::desk::Desk;
+use super::stage::WebhookStage;
 use crate::support::{CEILING, HookReply, wait_until};
 
 #[tokio::test]
 async fn events_that_the_stream_removed_during_a_pause_are_said() {
-    let desk = Desk::set().await;
-    desk.receiver.next([HookReply::status(410)]);
-    let daemon = desk.daemon().await;
+    let stage = WebhookStage::set().await;
+    stage.receiver.next([HookReply::status(410)]);
+    let daemon = stage.daemon().await;
     daemon.delivers().await;
     let first = Uuid::now_v7();
-    desk.store_job(first).await;
+    stage.store_job(first).await;
     daemon.shows("the pause", |view| view.paused.is_some()).await;
     for _ in 0..10 {
-        desk.store_job(Uuid::now_v7()).await;
+        stage.store_job(Uuid::now_v7()).await;
     }
     daemon.shows("the backlog", |view| view.backlog >= 33).await;
     assert_eq!(daemon.view().removed, 0);
-    let mut config = desk.context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
+    let mut config = stage.context.get_stream("HARK_EVENTS").await.unwrap().cached_info().config.clone();
     config.max_messages = 6;
-    desk.context.update_stream(config).await.unwrap();
+    stage.context.update_stream(config).await.unwrap();
     let removed = daemon.shows("what was removed", |view| view.removed > 0).await.removed;
     // Of 27 removed events, the ones that the consumer had handed out before the pause are not counted here; their number depends on the moment.
     assert!((20..=27).contains(&removed), "{removed}");
     daemon.webhooks.resume("crm").await.unwrap();
-    desk.taken(6).await;
+    stage.taken(6).await;
     // The job whose first event was answered by 410 has lost all three.
     wait_until("the first job's loss", CEILING, async || {
         let view = daemon.view();
         view.waiting.is_empty() && view.backlog == 0
     })
     .await;
-    assert!(!desk.receiver.taken().iter().any(|id| id.starts_with(&first.to_string())));
+    assert!(!stage.receiver.taken().iter().any(|id| id.starts_with(&first.to_string())));
     assert!(daemon.view().removed >= removed);
     assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} "));
     daemon.stop().await;
@@ -43,8 +43,8 @@ async fn events_that_the_stream_removed_during_a_pause_are_said() {
 
 #[tokio::test]
 async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
-    let desk = Desk::set().await;
-    let daemon = desk.daemon().await;
+    let stage = WebhookStage::set().await;
+    let daemon = stage.daemon().await;
     daemon.delivers().await;
     let golden = include_str!("../../../sdk/tests/events/transcript.final.json");
     let mut body: Value = serde_json::from_str(golden).unwrap();
@@ -53,9 +53,9 @@ async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
         let job = Uuid::now_v7();
         body["job"] = json!(job);
         body["segments_object"] = json!({ "bucket": "HARK_TRANSCRIPTS", "name": job.to_string() });
-        desk.store_body(job, 1, "transcript.final", body.to_string()).await;
-        desk.taken(count).await;
-        let asked = desk.receiver.asked().pop().unwrap();
+        stage.store_body(job, 1, "transcript.final", body.to_string()).await;
+        stage.taken(count).await;
+        let asked = stage.receiver.asked().pop().unwrap();
         assert_eq!((&asked.body["segments"], asked.body.get("segments_object")), (&json!([]), None));
         daemon.shows("what was removed", |view| view.removed == count as u64).await;
     };
@@ -63,7 +63,7 @@ async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
     store(1).await;
     let bucket =
         object_store::Config { bucket: "HARK_TRANSCRIPTS".into(), ..object_store::Config::default() };
-    desk.context.create_object_store(bucket).await.unwrap();
+    stage.context.create_object_store(bucket).await.unwrap();
     store(2).await;
     assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} 2"));
     daemon.stop().await;

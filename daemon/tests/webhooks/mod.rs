@@ -3,9 +3,9 @@
 mod changed;
 mod command;
 mod delivered;
-mod desk;
 mod killed;
 mod limits;
 mod order;
 mod paused;
+mod stage;
 mod two;

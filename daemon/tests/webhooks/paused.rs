@@ -6,38 +6,38 @@ use uuid::Uuid;
 
 use harkd::publish::webhooks::Refusal;
 
-use super::desk::{Desk, assert_in_order};
+use super::stage::{WebhookStage, assert_in_order};
 use crate::support::{CEILING, HookReply, wait_until};
 
 #[tokio::test]
 async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing_is_skipped() {
-    let desk = Desk::set().await;
-    desk.receiver.next([HookReply::status(410)]);
-    let one = desk.daemon().await;
+    let stage = WebhookStage::set().await;
+    stage.receiver.next([HookReply::status(410)]);
+    let one = stage.daemon().await;
     one.delivers().await;
     let jobs: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
-    desk.store_job(jobs[0]).await;
+    stage.store_job(jobs[0]).await;
     let paused = one.shows("the pause", |view| view.paused.is_some()).await.paused.unwrap();
     assert_eq!(paused.why, "410 Gone");
     assert!(one.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 1"));
-    let taken = desk.receiver.taken().len();
-    desk.store_job(jobs[1]).await;
+    let taken = stage.receiver.taken().len();
+    stage.store_job(jobs[1]).await;
     assert_eq!(one.webhooks.retry("crm").await, Ok(0), "what waits is due when the webhook goes on");
     assert!(one.webhooks.test("crm").await.unwrap().taken, "a test event is sent all the same");
 
     // Another daemon knows of the pause before and after it takes over.
-    let two = desk.daemon().await;
+    let two = stage.daemon().await;
     two.shows("the pause at the other daemon", |view| view.paused.is_some()).await;
     assert_eq!(two.webhooks.resume("crm").await, Err(Refusal::Elsewhere));
     one.stop().await;
     two.delivers().await;
-    desk.store_job(jobs[2]).await;
+    stage.store_job(jobs[2]).await;
     two.shows("the backlog", |view| view.paused.is_some() && view.backlog >= 9).await;
-    assert_eq!(desk.receiver.taken().len(), taken + 1, "nothing but the test event");
+    assert_eq!(stage.receiver.taken().len(), taken + 1, "nothing but the test event");
     assert_eq!(two.webhooks.resume("crm").await, Ok(true));
-    desk.store_job(jobs[3]).await;
-    desk.taken(4 * 3 + 1).await;
-    let taken: Vec<String> = desk.receiver.taken().into_iter().filter(|id| id.contains(':')).collect();
+    stage.store_job(jobs[3]).await;
+    stage.taken(4 * 3 + 1).await;
+    let taken: Vec<String> = stage.receiver.taken().into_iter().filter(|id| id.contains(':')).collect();
     assert_in_order(&taken, &jobs, 3);
     assert!(two.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 0"));
     assert_eq!(two.webhooks.resume("crm").await, Ok(false), "it is not paused any more");
@@ -46,67 +46,67 @@ async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing
 
 #[tokio::test]
 async fn a_resume_counts_while_the_pause_still_waits_for_other_requests() {
-    let mut desk = Desk::set().await;
-    desk.schedule.timeout = Duration::from_secs(20);
+    let mut stage = WebhookStage::set().await;
+    stage.schedule.timeout = Duration::from_secs(20);
     let (slow, gone) = (Uuid::now_v7(), Uuid::now_v7());
     let prefix = slow.to_string();
-    desk.receiver.rule(move |asked| match asked.id().starts_with(&prefix) {
+    stage.receiver.rule(move |asked| match asked.id().starts_with(&prefix) {
         true => Some(HookReply::status(503).after(Duration::from_secs(8))),
         false => Some(HookReply::status(410)),
     });
-    let daemon = desk.daemon().await;
+    let daemon = stage.daemon().await;
     daemon.delivers().await;
-    desk.store(slow, 1, "job.accepted").await;
-    wait_until("the slow request", CEILING, async || desk.receiver.asked().len() == 1).await;
-    desk.store(gone, 1, "job.accepted").await;
+    stage.store(slow, 1, "job.accepted").await;
+    wait_until("the slow request", CEILING, async || stage.receiver.asked().len() == 1).await;
+    stage.store(gone, 1, "job.accepted").await;
     daemon.shows("the pause", |view| view.paused.is_some()).await;
-    desk.receiver.take_all();
+    stage.receiver.take_all();
     assert_eq!(daemon.webhooks.resume("crm").await, Ok(true));
     assert!(daemon.view().paused.is_none(), "it is in the bucket before the answer");
     // Before the slow request is answered.
-    desk.taken(1).await;
-    assert_eq!(desk.receiver.taken(), [format!("{gone}:1")]);
-    desk.taken(2).await;
+    stage.taken(1).await;
+    assert_eq!(stage.receiver.taken(), [format!("{gone}:1")]);
+    stage.taken(2).await;
     assert!(daemon.view().paused.is_none());
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn an_event_that_could_not_be_sent_for_too_long_pauses_the_webhook_over_restarts_too() {
-    let mut desk = Desk::set().await;
-    desk.schedule.patience = Duration::from_secs(4);
-    desk.receiver.rule(|_| Some(HookReply::status(502)));
+    let mut stage = WebhookStage::set().await;
+    stage.schedule.patience = Duration::from_secs(4);
+    stage.receiver.rule(|_| Some(HookReply::status(502)));
     let id = Uuid::now_v7();
-    let daemon = desk.daemon_with_id(id).await;
+    let daemon = stage.daemon_with_id(id).await;
     daemon.delivers().await;
     let job = Uuid::now_v7();
-    desk.store_job(job).await;
+    stage.store_job(job).await;
     let since = daemon.shows("the failure", |view| !view.waiting.is_empty()).await.waiting[0].since.unwrap();
     daemon.kill().await;
-    let daemon = desk.daemon_with_id(id).await;
+    let daemon = stage.daemon_with_id(id).await;
     let paused = daemon.shows("the pause", |view| view.paused.is_some()).await.paused.unwrap();
     let after = paused.at.duration_since(since).as_secs_f64();
     assert!((4.0..8.0).contains(&after), "{after} s after the first failure");
     assert!(paused.why.starts_with("502 Bad Gateway since "), "{}", paused.why);
-    desk.receiver.take_all();
+    stage.receiver.take_all();
     assert_eq!(daemon.webhooks.resume("crm").await, Ok(true));
-    desk.taken(3).await;
-    assert_in_order(&desk.receiver.taken(), &[job], 3);
+    stage.taken(3).await;
+    assert_in_order(&stage.receiver.taken(), &[job], 3);
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_test_event_says_whether_it_was_taken() {
-    let desk = Desk::set().await;
-    let daemon = desk.daemon().await;
+    let stage = WebhookStage::set().await;
+    let daemon = stage.daemon().await;
     daemon.delivers().await;
     let tested = daemon.webhooks.test("crm").await.unwrap();
     assert!(tested.taken, "{tested:?}");
-    desk.receiver.next([HookReply::status(401)]);
+    stage.receiver.next([HookReply::status(401)]);
     let tested = daemon.webhooks.test("crm").await.unwrap();
     assert_eq!((tested.taken, tested.answer.as_str()), (false, "401 Unauthorized"));
     assert_eq!(daemon.webhooks.test("other").await, Err(Refusal::Unknown));
-    let asked = desk.receiver.asked();
+    let asked = stage.receiver.asked();
     assert_eq!((asked[0].kind(), asked[0].header("ce-subject")), ("webhook.test", "crm"));
     assert_eq!(asked[0].body["webhook"], "crm");
     assert_ne!(asked[0].id(), asked[1].id());

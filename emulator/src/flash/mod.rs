@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::service::{Engine, Service};
 use crate::source::{self, Received, SourceError, Wanted};
 use crate::text;
-use crate::transcript::{self, Heard};
+use crate::transcript::{self, Recognized};
 use crate::validate;
 
 use request::{Ask, FlashRequest};
@@ -45,7 +45,7 @@ pub async fn recognize(State(service): State<Arc<Service>>, request: Request) ->
 
 /// The recognition, when the work is done and before the first byte of the answer.
 struct Recognition {
-    heard: Heard,
+    heard: Recognized,
     /// Of the last event, or of the whole answer.
     finish_reason: &'static str,
     seconds: u64,
@@ -136,7 +136,7 @@ fn check_limits(media: &Media, ask: &Ask) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn with_faults(mut heard: Heard, fired: &Fired, context: &str) -> Heard {
+fn with_faults(mut heard: Recognized, fired: &Fired, context: &str) -> Recognized {
     if fired.has(FaultKind::Echo) {
         context.clone_into(&mut heard.text);
     }

@@ -1,10 +1,10 @@
 //! A score sheet for calls: what was said, and what was measured of the speech, against limits. docs/plugins/call_score.md is the manual.
 #![warn(missing_docs)]
 
+mod check_result;
 mod config;
 mod said;
 mod speech;
-mod verdict;
 
 use hark_sdk::event::{Body, Event};
 use hark_sdk::schemars::Schema;
@@ -13,10 +13,10 @@ use serde_json::Value;
 
 pub use config::{AtMost, Check, Config};
 
+use check_result::CheckResult;
 use config::Look;
 use said::Said;
 use speech::{Measured, Speech};
-use verdict::Verdict;
 
 /// The plugin: the sheet, and what was measured of calls whose final has not come yet.
 pub struct CallScore {
@@ -58,9 +58,9 @@ impl CallScore {
     /// The score sheet of a call.
     fn sheet(&self, transcript: &Transcript, speech: Option<&Speech>) -> Value {
         let found = self.said.find(transcript.fields, transcript.event.recording.duration_ms);
-        let measured = |judge: &dyn Fn(&Speech) -> Verdict| match speech {
+        let measured = |judge: &dyn Fn(&Speech) -> CheckResult| match speech {
             Some(speech) => judge(speech),
-            None => Verdict::not_measured(
+            None => CheckResult::not_measured(
                 "there is no annotation.speech, for the daemon did not listen to the whole recording",
             ),
         };
@@ -71,7 +71,7 @@ impl CallScore {
             Look::Interruptions(limit) => measured(&|speech| speech.interruptions(limit)),
             Look::WordsPerMinute(limit) => measured(&|speech| match found.words(&limit.role) {
                 Ok(words) => speech.words_per_minute(limit, words),
-                Err(why) => Verdict::not_measured(why),
+                Err(why) => CheckResult::not_measured(why),
             }),
         };
         let looks = self
@@ -80,8 +80,8 @@ impl CallScore {
             .iter()
             .enumerate()
             .flat_map(|(index, check)| check.looks().into_iter().map(move |look| (index, look)));
-        let verdicts: Vec<Verdict> = looks.map(verdict).collect();
-        verdict::sheet(&self.config, &verdicts)
+        let verdicts: Vec<CheckResult> = looks.map(verdict).collect();
+        check_result::sheet(&self.config, &verdicts)
     }
 }
 

@@ -6,8 +6,8 @@ use hark_sdk::event::{Segment, TranscriptFinal};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 
+use crate::check_result::{CheckResult, seconds};
 use crate::config::Config;
-use crate::verdict::{Verdict, seconds};
 
 /// The rules of the checks, ready to judge.
 pub(crate) struct Said {
@@ -95,9 +95,9 @@ fn of_check(checks: &[usize], path: &str, text: &str) -> String {
 
 impl Found<'_> {
     /// Whether the rule of a check matches.
-    pub(crate) fn rule(&self, check: usize, rule: &Rule) -> Verdict {
+    pub(crate) fn rule(&self, check: usize, rule: &Rule) -> CheckResult {
         if let Some(why) = self.hides(rule) {
-            return Verdict::not_measured(why);
+            return CheckResult::not_measured(why);
         }
         let place = self.said.checks.iter().position(|of| *of == check);
         let first = |place: usize| self.matches.iter().find(|found| found.rule == place);
@@ -109,15 +109,15 @@ impl Found<'_> {
             format!("{count} segments{of}{within}")
         };
         match place.and_then(first) {
-            Some(_) if rests_on_silence(rule) && self.has_holes() => Verdict::not_measured(HOLES),
+            Some(_) if rests_on_silence(rule) && self.has_holes() => CheckResult::not_measured(HOLES),
             Some(found) if found.quote.is_empty() => {
-                Verdict::of(true, format!("none of the words is said in {}", looked_at()))
+                CheckResult::of(true, format!("none of the words is said in {}", looked_at()))
             }
-            Some(found) => Verdict::of(true, self.place(found)),
+            Some(found) => CheckResult::of(true, self.place(found)),
             None => match place.filter(|_| !rule.missing.is_empty()).and_then(|place| first(place + 1)) {
-                Some(found) => Verdict::of(false, self.place(found)),
-                None if self.has_holes() => Verdict::not_measured(HOLES),
-                None => Verdict::of(false, format!("not said in {}", looked_at())),
+                Some(found) => CheckResult::of(false, self.place(found)),
+                None if self.has_holes() => CheckResult::not_measured(HOLES),
+                None => CheckResult::of(false, format!("not said in {}", looked_at())),
             },
         }
     }

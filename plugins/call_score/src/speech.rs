@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use hark_sdk::event::{AnnotationSpeech, TimeSpan};
 use uuid::Uuid;
 
+use crate::check_result::{CheckResult, round, seconds};
 use crate::config::AtMost;
-use crate::verdict::{Verdict, round, seconds};
 
 /// Most calls whose measurement waits for the final, which follows it at once.
 const MOST: usize = 256;
@@ -51,39 +51,39 @@ impl Speech {
         }
     }
 
-    pub(crate) fn longest_silence(&self, most_ms: u64) -> Verdict {
+    pub(crate) fn longest_silence(&self, most_ms: u64) -> CheckResult {
         let TimeSpan { begin_ms, end_ms } = self.longest_silence;
         let length_ms = end_ms.saturating_sub(begin_ms);
         let place = match length_ms {
             0 => String::new(),
             _ => format!(", from {} to {}", seconds(begin_ms), seconds(end_ms)),
         };
-        Verdict::of(
+        CheckResult::of(
             length_ms <= most_ms,
             format!("the longest silence takes {}{place}; at most {}", seconds(length_ms), seconds(most_ms)),
         )
     }
 
-    pub(crate) fn talk_ratio(&self, AtMost { role, at_most }: &AtMost) -> Verdict {
+    pub(crate) fn talk_ratio(&self, AtMost { role, at_most }: &AtMost) -> CheckResult {
         let own_ms = match self.speech_of(role) {
             Ok(own_ms) => own_ms,
-            Err(why) => return Verdict::not_measured(why),
+            Err(why) => return CheckResult::not_measured(why),
         };
         let all_ms: u64 = self.heard().map(|channel| channel.speech_ms).sum();
         if all_ms == 0 {
-            return Verdict::not_measured("there is no speech");
+            return CheckResult::not_measured("there is no speech");
         }
         let share = own_ms as f64 / all_ms as f64;
         let figures = format!("{role} speaks {} of {}", seconds(own_ms), seconds(all_ms));
-        Verdict::of(
+        CheckResult::of(
             share <= *at_most,
             format!("{figures}, {} %; at most {} %", round(share * 100.0), round(at_most * 100.0)),
         )
     }
 
-    pub(crate) fn interruptions(&self, AtMost { role, at_most }: &AtMost) -> Verdict {
+    pub(crate) fn interruptions(&self, AtMost { role, at_most }: &AtMost) -> CheckResult {
         if let Err(why) = self.speech_of(role) {
-            return Verdict::not_measured(why);
+            return CheckResult::not_measured(why);
         }
         let own = self.heard().filter(|channel| channel.role.as_ref() == Some(role));
         let (count, mut times) = own.fold((0, Vec::new()), |(count, mut times), channel| {
@@ -98,22 +98,22 @@ impl Speech {
             (listed, count) if listed < count => format!(", at {}, …", places.join(", ")),
             _ => format!(", at {}", places.join(", ")),
         };
-        Verdict::of(
+        CheckResult::of(
             count as f64 <= *at_most,
             format!("{role} interrupts {count} times{places}; at most {}", round(*at_most)),
         )
     }
 
     /// `words`: what the role says.
-    pub(crate) fn words_per_minute(&self, AtMost { role, at_most }: &AtMost, words: usize) -> Verdict {
+    pub(crate) fn words_per_minute(&self, AtMost { role, at_most }: &AtMost, words: usize) -> CheckResult {
         let own_ms = match self.speech_of(role) {
-            Ok(0) => return Verdict::not_measured(format_args!("{role} does not speak")),
+            Ok(0) => return CheckResult::not_measured(format_args!("{role} does not speak")),
             Ok(own_ms) => own_ms,
-            Err(why) => return Verdict::not_measured(why),
+            Err(why) => return CheckResult::not_measured(why),
         };
         let rate = words as f64 * 60_000.0 / own_ms as f64;
         let figures = format!("{role} says {words} words in {} of speech", seconds(own_ms));
-        Verdict::of(
+        CheckResult::of(
             rate <= *at_most,
             format!("{figures}, {} a minute; at most {}", round(rate), round(*at_most)),
         )

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use hark_rules::{Form, Mistake, Words};
+use hark_rules::{Folding, Mistake, Words};
 use regex::{Regex, RegexBuilder};
 
 use crate::config::Config;
@@ -25,7 +25,7 @@ static FILLER: LazyLock<Option<Regex>> = LazyLock::new(|| {
 impl Own {
     pub(crate) fn new(config: &Config) -> Result<Own, Mistake> {
         let mistake = |path: String, text: String| Mistake { path, text };
-        let folded = |(index, word): (usize, &String)| match Words::new(word, Form::Folded) {
+        let folded = |(index, word): (usize, &String)| match Words::new(word, Folding::Folded) {
             words if words.is_empty() => {
                 let text = format!("{word:?} has no letter and no digit; give it a word or remove it");
                 Err(mistake(format!("words.{index}"), text))
@@ -61,7 +61,7 @@ impl Own {
     /// The words and phrases in a text as it was recognized, and the value of each.
     pub(crate) fn words(&self, text: &str) -> Vec<(Range<usize>, String)> {
         let Some(finder) = &self.words else { return Vec::new() };
-        let words = Words::new(text, Form::Folded);
+        let words = Words::new(text, Folding::Folded);
         let found = finder.find_overlapping_iter(words.as_str()).map(|found| found.range());
         found
             .map(|range| {

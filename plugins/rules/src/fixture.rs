@@ -78,7 +78,7 @@ pub struct Got {
 
 /// What came of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct CaseResult {
     /// The case's name.
     pub name: String,
     /// Whether exactly the expected alerts were raised.
@@ -101,7 +101,7 @@ impl Expected {
 
 impl Case {
     /// Judges the case, as a final with these segments would be judged.
-    pub fn judge(&self, rules: &Rules) -> Outcome {
+    pub fn judge(&self, rules: &Rules) -> CaseResult {
         let segment = |line: &Line| Segment {
             channel: line.channel,
             role: line.role.clone(),
@@ -138,7 +138,7 @@ impl Case {
             }
         }
         let passed = missing.is_empty() && unexpected.is_empty();
-        Outcome { name: self.name.clone(), passed, got, missing, unexpected }
+        CaseResult { name: self.name.clone(), passed, got, missing, unexpected }
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
         Expected { rule: rule.to_owned(), channel, begin_ms }
     }
 
-    fn outcome(alerts: Vec<Expected>) -> Outcome {
+    fn outcome(alerts: Vec<Expected>) -> CaseResult {
         let json = r#"{"rules":[{"name":"churn","any":["cancel"]},{"name":"greeting","missing":["hello"]}]}"#;
         let rules = Rules::new(Config::parse(json).unwrap()).unwrap();
         let line = |channel, begin_ms| Line {

@@ -12,7 +12,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 /// How words are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Form {
+pub enum Folding {
     /// Case, width, diacritics, hiragana and katakana make no difference.
     Folded,
     /// Only what Unicode itself holds for the same (composed and decomposed letters) is the same.
@@ -37,7 +37,7 @@ struct Word {
 
 impl Words {
     /// The words of a text.
-    pub fn new(text: &str, form: Form) -> Words {
+    pub fn new(text: &str, form: Folding) -> Words {
         let mut writer = Writer {
             words: Words { text: String::with_capacity(text.len() + 16), words: Vec::new() },
             joins: false,
@@ -119,15 +119,15 @@ struct Writer {
 
 impl Writer {
     /// A character with the marks behind it.
-    fn cluster(&mut self, first: char, text: &str, begin: usize, form: Form) {
+    fn cluster(&mut self, first: char, text: &str, begin: usize, form: Folding) {
         let origin = begin..begin + text.len();
         let is_single = text.len() == first.len_utf8();
         match (form, first) {
-            (Form::Folded, _) if is_single && first.is_ascii() => {
+            (Folding::Folded, _) if is_single && first.is_ascii() => {
                 self.put(first.to_ascii_lowercase(), &origin)
             }
             (_, '\u{3041}'..='\u{3096}' | '\u{4E00}'..='\u{9FFF}') if is_single => self.put(first, &origin),
-            (Form::Folded, _) => {
+            (Folding::Folded, _) => {
                 let first = narrow(first);
                 // What a symbol stands for (™) is not said.
                 let kept = if is_symbol(first) {
@@ -139,7 +139,7 @@ impl Writer {
                 // Hangul and voiced kana are one character again.
                 lowered.nfc().for_each(|c| self.put(c, &origin));
             }
-            (Form::Written, _) => text.nfc().for_each(|c| self.put(c, &origin)),
+            (Folding::Written, _) => text.nfc().for_each(|c| self.put(c, &origin)),
         }
     }
 

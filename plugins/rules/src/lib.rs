@@ -18,8 +18,8 @@ mod window;
 
 pub use call::{Call, Change};
 pub use config::{Config, Mistake, Near, Rule, Scope, parse_value};
-pub use fixture::{Case, Expected, Fixture, Got, Line, Outcome};
-pub use fold::{Form, Words};
+pub use fixture::{Case, CaseResult, Expected, Fixture, Got, Line};
+pub use fold::{Folding, Words};
 pub use judge::Match;
 pub use rules::Rules;
 pub use unit::Unit;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Mistake, Rule};
-use crate::fold::{Form, Words};
+use crate::fold::{Folding, Words};
 use crate::patterns;
 use crate::rules::Rules;
 
@@ -31,7 +31,7 @@ impl Rules {
 fn of_rule(rule: &Rule) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut warn = |key: String, text: String| found.push((key, text));
-    let form = if rule.fold { Form::Folded } else { Form::Written };
+    let form = if rule.fold { Folding::Folded } else { Folding::Written };
     let words = |phrases: &[String]| -> Vec<Words> {
         phrases.iter().map(|phrase| Words::new(phrase, form)).collect()
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
-use crate::fold::{Form, Words};
+use crate::fold::{Folding, Words};
 
 /// What a phrase or pattern is to a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +51,7 @@ pub(crate) struct Phrases {
 /// The phrases that are compared in one form.
 #[derive(Debug)]
 struct Search {
-    form: Form,
+    form: Folding,
     automaton: AhoCorasick,
     /// The index into the uses of the rules, by pattern of the automaton.
     what: Vec<u32>,
@@ -62,14 +62,14 @@ struct Search {
 /// Collects the phrases of rules, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
-    known: HashMap<(Form, String), u32>,
+    known: HashMap<(Folding, String), u32>,
     /// By phrase or pattern.
     pub(crate) uses: Vec<Vec<Use>>,
 }
 
 impl Collector {
     /// Adds the use of a phrase. One without words is found nowhere.
-    pub(crate) fn phrase(&mut self, form: Form, phrase: &str, used: Use) {
+    pub(crate) fn phrase(&mut self, form: Folding, phrase: &str, used: Use) {
         let words = Words::new(phrase, form);
         if words.is_empty() {
             return;
@@ -89,7 +89,7 @@ impl Collector {
     pub(crate) fn build(&self) -> Result<Phrases, BuildError> {
         let mut searches = Vec::new();
         let mut longest = 0;
-        for form in [Form::Folded, Form::Written] {
+        for form in [Folding::Folded, Folding::Written] {
             let known = self.known.iter().filter(|((of, _), _)| *of == form);
             let (patterns, what): (Vec<&String>, Vec<u32>) =
                 known.map(|((_, text), what)| (text, *what)).unzip();

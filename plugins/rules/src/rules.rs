@@ -1,7 +1,7 @@
 //! Rules, ready to judge.
 
 use crate::config::{Config, Mistake, Rule, Scope};
-use crate::fold::{Form, Words};
+use crate::fold::{Folding, Words};
 use crate::patterns::{self, Patterns};
 use crate::phrases::{Collector, Edges, Hit, Key, Phrases, Use};
 use crate::unit::Unit;
@@ -106,7 +106,7 @@ impl Rules {
 }
 
 fn collect(index: u32, rule: &Rule, collector: &mut Collector) -> Needs {
-    let form = if rule.fold { Form::Folded } else { Form::Written };
+    let form = if rule.fold { Folding::Folded } else { Folding::Written };
     let mut phrase = |text: &str, key| collector.phrase(form, text, Use { rule: index, key });
     for (phrases, key) in [(&rule.any, Key::Any), (&rule.not, Key::Not), (&rule.missing, Key::Missing)] {
         phrases.iter().for_each(|text| phrase(text, key));
@@ -124,7 +124,7 @@ fn collect(index: u32, rule: &Rule, collector: &mut Collector) -> Needs {
 }
 
 /// The phrases that differ once they are folded. One without words stays: what needs it holds nowhere.
-fn different(phrases: &[String], form: Form) -> Vec<&String> {
+fn different(phrases: &[String], form: Folding) -> Vec<&String> {
     let mut known = Vec::new();
     let mut is_new = |text: &&String| {
         let words = Words::new(text, form).as_str().to_owned();

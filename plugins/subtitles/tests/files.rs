@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is the assertion")]
 
 use hark_sdk::event::{Blame, Body, Event, Fault, Segment, Timing, TranscriptFinal, Word};
-use hark_sdk::testing::{Bench, Heard, transcript};
+use hark_sdk::testing::{Bench, CallOutput, transcript};
 use serde_json::{Value, json};
 use subtitles::Subtitles;
 
@@ -46,7 +46,7 @@ fn spoken(text: &str, pause_ms: u64) -> Segment {
     Segment { words: Some(words), ..segment }
 }
 
-fn hand(config: Value, event: &Event) -> Heard {
+fn hand(config: Value, event: &Event) -> CallOutput {
     let heard = Bench::<Subtitles>::create(&config.to_string()).unwrap().hand(event).unwrap();
     assert!(heard.refused.is_empty(), "{:?}", heard.refused);
     heard
@@ -210,11 +210,12 @@ fn without_times_there_are_no_subtitles_and_the_plugin_says_so() {
     let untimed =
         |text| Segment { begin_ms: None, end_ms: None, timing: Timing::None, ..segment("", 0, 0, text) };
     let formats = json!({ "formats": ["srt", "vtt", "txt", "json"] });
-    let said = |heard: &Heard| match &heard.emitted[..] {
+    let said = |heard: &CallOutput| match &heard.emitted[..] {
         [Body::Plugin(event)] => event.data.clone(),
         other => panic!("{other:?}"),
     };
-    let suffixes = |heard: &Heard| heard.files.iter().map(|file| file.suffix.clone()).collect::<Vec<_>>();
+    let suffixes =
+        |heard: &CallOutput| heard.files.iter().map(|file| file.suffix.clone()).collect::<Vec<_>>();
 
     let heard = hand(formats.clone(), &final_of(vec![untimed("one"), untimed("two")]));
     assert_eq!(suffixes(&heard), [".txt", ".transcript.json"]);

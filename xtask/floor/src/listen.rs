@@ -27,7 +27,7 @@ pub(crate) struct Count {
 }
 
 /// One partial as it was received.
-struct Heard {
+struct Received {
     at_ns: u64,
     age_ns: u64,
 }
@@ -43,7 +43,7 @@ pub(crate) async fn partials(client: Client, options: Options) -> anyhow::Result
     let mut messages = client.subscribe("hark.event.transcript.partial.>").await?;
     client.flush().await?;
     println!("ready");
-    let mut streams: HashMap<String, Vec<Heard>> = HashMap::new();
+    let mut streams: HashMap<String, Vec<Received>> = HashMap::new();
     let (mut ended, mut bytes, mut count) = (0, 0, 0);
     while ended < options.streams {
         let message = messages.next().await.context("the connection to NATS is gone")?;
@@ -51,7 +51,7 @@ pub(crate) async fn partials(client: Client, options: Options) -> anyhow::Result
         let text = serde_json::from_slice::<Partial>(&message.payload).context("reading a partial")?.text;
         let word = text.rsplit(' ').next().unwrap_or(text);
         let told_ns: u64 = word.parse().context("a word is no time")?;
-        let heard = Heard { at_ns, age_ns: at_ns.saturating_sub(told_ns) };
+        let heard = Received { at_ns, age_ns: at_ns.saturating_sub(told_ns) };
         streams.entry(job(&message)).or_default().push(heard);
         ended += usize::from(text.split(' ').count() == options.words);
         bytes += message.payload.len();

@@ -22,7 +22,7 @@ const SECONDS: u64 = 2;
 
 /// What the subscriber received.
 #[derive(Deserialize)]
-struct Heard {
+struct Received {
     p50_ns: f64,
     p99_ns: f64,
     heard: usize,
@@ -34,7 +34,7 @@ struct Heard {
     cores: f64,
 }
 
-impl Heard {
+impl Received {
     fn median_ms(&self) -> f64 {
         self.p50_ns / 1e6
     }
@@ -82,10 +82,10 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
         heard(&mut ear)?
     };
     for (what, of, most) in [
-        ("byte to subscriber, median", Heard::median_ms as fn(&Heard) -> f64, 0.2),
-        ("byte to subscriber, p99", Heard::p99_ms, 1.0),
+        ("byte to subscriber, median", Received::median_ms as fn(&Received) -> f64, 0.2),
+        ("byte to subscriber, p99", Received::p99_ms, 1.0),
     ] {
-        let line = |name, other: &Heard, goal| Line {
+        let line = |name, other: &Received, goal| Line {
             row: "partial",
             what: what.into(),
             measured: of(&harkd),
@@ -105,9 +105,9 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
     Ok(())
 }
 
-fn heard(ear: &mut Player<'_>) -> anyhow::Result<Heard> {
+fn heard(ear: &mut Player<'_>) -> anyhow::Result<Received> {
     let (begin, machine) = (Instant::now(), tree::machine()?);
-    let heard: Heard = serde_json::from_str(&ear.line()?).context("reading what the subscriber heard")?;
+    let heard: Received = serde_json::from_str(&ear.line()?).context("reading what the subscriber heard")?;
     let cores = (tree::machine()? - machine).as_secs_f64() / begin.elapsed().as_secs_f64();
-    Ok(Heard { cores, ..heard })
+    Ok(Received { cores, ..heard })
 }

@@ -24,7 +24,7 @@ use crate::broker::{ErasedObject, Subjects, large};
 use crate::job::ledger::{Now, forget, jobs, remote_objects, written};
 use crate::job::{Job, Origin, Ticket, spool};
 use crate::publish::webhooks;
-use crate::source::directory::{Outcome, delete_written};
+use crate::source::directory::{PutAway, delete_written};
 
 /// Jobs of one request: the answer comes when all of them are erased.
 pub const MOST: usize = 20;
@@ -268,12 +268,12 @@ impl Steer {
         for file in files.map_err(|error| error.to_string())? {
             let path = file.folder.join(&file.name).display().to_string();
             match delete_written(job, file).await.map_err(|error| error.to_string())? {
-                Outcome::Gone => erased.files.push(path),
-                Outcome::Absent => erased.not_reached.push(NotReached::new(
+                PutAway::Gone => erased.files.push(path),
+                PutAway::Absent => erased.not_reached.push(NotReached::new(
                     "file",
                     format!("{path}, written for a plugin: it is not there any more; it may have been moved"),
                 )),
-                Outcome::Stays => erased.not_reached.push(NotReached::new(
+                PutAway::Stays => erased.not_reached.push(NotReached::new(
                     "file",
                     format!("{path}, written for a plugin: it was changed since, and stays"),
                 )),

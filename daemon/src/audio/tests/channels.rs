@@ -3,20 +3,20 @@
 use hark_sdk::event::TimeSpan;
 
 use super::super::Section;
+use super::super::analysis::{Analysis, AnalysisPlan, analyze};
 use super::super::decode::Decoder;
 use super::super::encode::piece;
-use super::super::lanes::Lanes;
 use super::super::probe::Content;
+use super::super::signals::Signals;
 use super::super::source::Source;
-use super::super::survey::{Survey, SurveyPlan, survey};
 use super::super::time::Time;
 use super::*;
 use crate::config::PieceFormat;
 
 const RATE: usize = 8_000;
 
-pub(super) const SPLIT: SurveyPlan =
-    SurveyPlan { longest_ms: Some(180_000), split: true, skip_silence: false };
+pub(super) const SPLIT: AnalysisPlan =
+    AnalysisPlan { longest_ms: Some(180_000), split: true, skip_silence: false };
 
 /// A sentence, spoken at 8 kHz.
 pub(super) fn sentence(name: &str) -> Vec<f64> {
@@ -74,12 +74,12 @@ pub(super) fn file(bytes: &[u8]) -> File {
     file
 }
 
-pub(super) fn survey_of(bytes: &[u8], plan: SurveyPlan) -> Survey {
-    survey(Source::new(file(bytes)).unwrap(), None, plan, &mut |_| Ok(())).unwrap()
+pub(super) fn analysis_of(bytes: &[u8], plan: AnalysisPlan) -> Analysis {
+    analyze(Source::new(file(bytes)).unwrap(), None, plan, &mut |_| Ok(())).unwrap()
 }
 
 fn doubles(channels: &[&[f64]]) -> Vec<Option<u32>> {
-    let found = survey_of(&recording(channels), SPLIT);
+    let found = analysis_of(&recording(channels), SPLIT);
     for (number, channel) in (0..).zip(&found.channels) {
         let is_sent = found.sections.iter().any(|section| section.channel == Some(number));
         assert_eq!(is_sent, channel.is_to_be_sent(), "channel {number}: {channel:?}");
@@ -143,12 +143,13 @@ fn a_channel_with_something_of_its_own_is_no_double() {
 #[test]
 fn silent_channels_are_not_sent() {
     let talk = channel(6.0, &[(0.5, &sentence("cancel.wav"))]);
-    let found = survey_of(&recording(&[&noise(talk.len(), -66.0, 1), &talk, &vec![0.0; talk.len()]]), SPLIT);
+    let found =
+        analysis_of(&recording(&[&noise(talk.len(), -66.0, 1), &talk, &vec![0.0; talk.len()]]), SPLIT);
     let silent: Vec<bool> = found.channels.iter().map(|channel| channel.is_silent).collect();
     assert_eq!((silent, found.silent), (vec![true, false, true], false));
     let sent: Vec<Option<u32>> = found.sections.iter().map(|section| section.channel).collect();
     assert_eq!(sent, [Some(1)]);
-    let found = survey_of(&recording(&[&vec![0.0; 8_000], &vec![0.0; 8_000]]), SPLIT);
+    let found = analysis_of(&recording(&[&vec![0.0; 8_000], &vec![0.0; 8_000]]), SPLIT);
     assert!(found.silent && found.sections.is_empty(), "{found:?}");
 }
 
@@ -158,7 +159,7 @@ fn each_channel_has_its_speech_its_level_and_its_pieces() {
     // 4.75 s and 3.2 s of speech with some silence around.
     let agent = channel(20.0, &[(1.0, &cancel), (14.0, &thanks)]);
     let customer = channel(20.0, &[(5.0, &thanks)]);
-    let found = survey_of(&recording(&[&agent, &customer]), SPLIT);
+    let found = analysis_of(&recording(&[&agent, &customer]), SPLIT);
     let talk = found.talk.unwrap();
     let turns: Vec<u32> = talk.turns.iter().map(|turns| turns.count).collect();
     assert_eq!(turns, [2, 1], "{:?}", talk);
@@ -177,7 +178,7 @@ fn each_channel_has_its_speech_its_level_and_its_pieces() {
     let expected = level_of(&cancel);
     let level = found.channels[0].level_dbfs.unwrap();
     assert!((level - expected).abs() < 2.0, "{level} dBFS of {expected}");
-    let quieter = survey_of(&recording(&[&times(&agent, 0.1), &customer]), SPLIT);
+    let quieter = analysis_of(&recording(&[&times(&agent, 0.1), &customer]), SPLIT);
     let difference = level - quieter.channels[0].level_dbfs.unwrap();
     assert!((difference - 20.0).abs() < 1.0, "{difference} dB");
 }
@@ -195,7 +196,7 @@ fn samples_at_full_scale_are_counted() {
     let clipped: Vec<f64> = loud.iter().map(|sample| sample.clamp(-1.0, 32_767.0 / 32_768.0)).collect();
     let share = loud.iter().filter(|sample| **sample >= 0.9999 || **sample <= -1.0).count() as f64
         / loud.len() as f64;
-    let found = survey_of(&recording(&[&clipped, &times(&loud, 0.01)]), SPLIT);
+    let found = analysis_of(&recording(&[&clipped, &times(&loud, 0.01)]), SPLIT);
     assert!(
         share > 0.05 && (found.channels[0].clipped - share).abs() < 0.001,
         "{share}: {:?}",
@@ -211,7 +212,7 @@ fn a_piece_of_a_channel_is_that_channel_and_its_parts_follow_each_other() {
     for (number, expected) in [(0, &agent), (1, &customer)] {
         let mut source = Source::new(file(&bytes)).unwrap();
         let content = Content::find(&mut source, None).unwrap();
-        let mut decoder = Decoder::open(source, content, Lanes::Only(number)).unwrap();
+        let mut decoder = Decoder::open(source, content, Signals::Only(number)).unwrap();
         let mut made = Vec::new();
         let mut send = |part: &[u8]| {
             made.extend_from_slice(part);
@@ -241,7 +242,7 @@ fn a_piece_of_a_channel_is_that_channel_and_its_parts_follow_each_other() {
     }
 }
 
-const SKIP: SurveyPlan = SurveyPlan { skip_silence: true, ..SPLIT };
+const SKIP: AnalysisPlan = AnalysisPlan { skip_silence: true, ..SPLIT };
 
 #[test]
 fn of_long_silence_little_is_sent_and_of_speech_all() {
@@ -249,7 +250,7 @@ fn of_long_silence_little_is_sent_and_of_speech_all() {
     let agent = channel(60.0, &[(3.0, &cancel), (20.0, &thanks), (50.0, &cancel)]);
     let customer = channel(60.0, &[(9.0, &thanks), (30.0, &cancel)]);
     let noisy = |samples: &[f64], seed| sum(samples, &noise(samples.len(), -52.0, seed));
-    let found = survey_of(&recording(&[&noisy(&agent, 1), &noisy(&customer, 2)]), SKIP);
+    let found = analysis_of(&recording(&[&noisy(&agent, 1), &noisy(&customer, 2)]), SKIP);
     let sent: u64 = found.sections.iter().map(Section::length).sum();
     let spoken = ((3 * cancel.len() + 2 * thanks.len()) * 1_000 / RATE) as u64;
     assert!(sent < spoken + spoken / 20, "{sent} ms of {spoken} ms of speech: {:?}", found.sections);
@@ -278,7 +279,7 @@ fn hold_music_is_no_silence() {
         .collect();
     let talk =
         channel(60.0, &[(1.0, &sentence("cancel.wav")), (20.0, &music), (52.0, &sentence("thanks.wav"))]);
-    let found = survey_of(&recording(&[&talk]), SurveyPlan { split: false, ..SKIP });
+    let found = analysis_of(&recording(&[&talk]), AnalysisPlan { split: false, ..SKIP });
     let is_sent = |at: u64| {
         found
             .sections
@@ -294,9 +295,10 @@ fn hold_music_is_no_silence() {
 #[test]
 fn a_recording_of_one_channel_is_not_split_and_mixed_channels_are_one() {
     let talk = channel(6.0, &[(0.5, &sentence("cancel.wav"))]);
-    let found = survey_of(&recording(&[&talk]), SPLIT);
+    let found = analysis_of(&recording(&[&talk]), SPLIT);
     assert_eq!((found.channels.len(), found.sections[0].channel), (1, None));
-    let mixed = survey_of(&recording(&[&talk, &vec![0.0; talk.len()]]), SurveyPlan { split: false, ..SPLIT });
+    let mixed =
+        analysis_of(&recording(&[&talk, &vec![0.0; talk.len()]]), AnalysisPlan { split: false, ..SPLIT });
     assert_eq!((mixed.channels.len(), mixed.sections.len(), mixed.sections[0].channel), (1, 1, None));
     assert!(mixed.speech_ms > 3_500, "{}", mixed.speech_ms);
 }
@@ -307,11 +309,11 @@ fn a_part_with_one_channel_is_heard_on_all() {
     let bytes = read("cbr.mp3");
     let mut source = Source::new(file(&bytes)).unwrap();
     let content = Content::find(&mut source, None).unwrap();
-    let mut decoder = Decoder::open(source, content, Lanes::Each(2)).unwrap();
+    let mut decoder = Decoder::open(source, content, Signals::Each(2)).unwrap();
     let (mut first, mut second) = (Vec::new(), Vec::new());
     while let Some(block) = decoder.next(i64::MAX).unwrap() {
-        first.extend_from_slice(block.lane(0));
-        second.extend_from_slice(block.lane(1));
+        first.extend_from_slice(block.signal(0));
+        second.extend_from_slice(block.signal(1));
     }
     assert!(!first.is_empty() && first == second);
 }
@@ -323,11 +325,11 @@ fn samples_of_16_bits_are_decoded_exactly_and_an_incomplete_frame_is_left_out() 
     let data: Vec<u8> = frames.chain([1, 2, 3]).collect();
     let mut source = Source::new(file(&wav(2, RATE as u32, 16, data.len() as u32, &data))).unwrap();
     let content = Content::find(&mut source, None).unwrap();
-    let mut decoder = Decoder::open(source, content, Lanes::Each(2)).unwrap();
+    let mut decoder = Decoder::open(source, content, Signals::Each(2)).unwrap();
     let mut heard = [Vec::new(), Vec::new()];
     while let Some(block) = decoder.next(Time::MAX).unwrap() {
-        for (lane, heard) in heard.iter_mut().enumerate() {
-            heard.extend(block.lane(lane).iter().map(|sample| sample * 32_768.0));
+        for (signal, heard) in heard.iter_mut().enumerate() {
+            heard.extend(block.signal(signal).iter().map(|sample| sample * 32_768.0));
         }
     }
     assert_eq!(heard[0], all.clone().map(f32::from).collect::<Vec<_>>());

@@ -2,13 +2,13 @@
 
 use hark_sdk::event::TimeSpan;
 
+use super::super::analysis::{Analysis, AnalysisPlan, Progress, analyze};
 use super::super::decode::Decoder;
 use super::super::encode::piece;
-use super::super::lanes::Lanes;
 use super::super::probe::Content;
 use super::super::resample::RATE;
+use super::super::signals::Signals;
 use super::super::source::Source;
-use super::super::survey::{Progress, Survey, SurveyPlan, survey};
 use super::super::time::Time;
 use super::super::{ProbeError, Section};
 use super::*;
@@ -53,20 +53,20 @@ fn file_of(bytes: &[u8]) -> File {
 fn decoder(bytes: &[u8]) -> Decoder {
     let mut source = Source::new(file_of(bytes)).unwrap();
     let content = Content::find(&mut source, None).unwrap();
-    Decoder::open(source, content, Lanes::Mixed).unwrap()
+    Decoder::open(source, content, Signals::Mixed).unwrap()
 }
 
 /// All samples, with the rate of the last ones.
 pub(super) fn decode(bytes: &[u8]) -> (Vec<f32>, u32) {
     let (mut decoder, mut samples, mut rate) = (decoder(bytes), Vec::new(), 0);
     while let Some(block) = decoder.next(Time::MAX).unwrap() {
-        samples.extend_from_slice(block.lane(0));
+        samples.extend_from_slice(block.signal(0));
         rate = block.rate;
     }
     (samples, rate)
 }
 
-fn survey_of(bytes: &[u8], longest_ms: u64) -> Result<Survey, ProbeError> {
+fn analysis_of(bytes: &[u8], longest_ms: u64) -> Result<Analysis, ProbeError> {
     let mut told = Vec::new();
     let mut heard = |heard| {
         if let Progress::Piece(section) = heard {
@@ -74,8 +74,8 @@ fn survey_of(bytes: &[u8], longest_ms: u64) -> Result<Survey, ProbeError> {
         }
         Ok(())
     };
-    let plan = SurveyPlan { longest_ms: Some(longest_ms), ..SurveyPlan::default() };
-    let found = survey(Source::new(file_of(bytes)).unwrap(), None, plan, &mut heard);
+    let plan = AnalysisPlan { longest_ms: Some(longest_ms), ..AnalysisPlan::default() };
+    let found = analyze(Source::new(file_of(bytes)).unwrap(), None, plan, &mut heard);
     if let Ok(found) = &found {
         assert_eq!(found.sections, told);
     }
@@ -237,7 +237,7 @@ fn a_place_that_is_jumped_to_holds_what_it_holds_when_it_is_played() {
             assert!((block.begin - to).abs() < 1_000_000, "{name}: {} for {to}", block.begin);
             let count = block.len().min(100);
             let there = &all[from as usize..from as usize + count];
-            let apart: Vec<f32> = there.iter().zip(block.lane(0)).map(|(one, other)| one - other).collect();
+            let apart: Vec<f32> = there.iter().zip(block.signal(0)).map(|(one, other)| one - other).collect();
             assert!(level(&apart) < 0.05, "{name} at {share}: {} of {}", level(&apart), level(there));
         }
     }
@@ -289,10 +289,10 @@ fn silence_is_not_sent_and_all_else_is() {
         wav(1, 8_000, 16, data.len() as u32, &data)
     };
     // -61 dBFS and less is silence.
-    let found = survey_of(&file(&[&silence, &quiet]), 10_000).unwrap();
+    let found = analysis_of(&file(&[&silence, &quiet]), 10_000).unwrap();
     assert!(found.silent && found.sections.is_empty() && found.speech_ms == 0, "{found:?}");
     assert_eq!(found.probe.duration_ms, Some(80_000));
-    let found = survey_of(&file(&[&silence, &tone, &silence]), 10_000).unwrap();
+    let found = analysis_of(&file(&[&silence, &tone, &silence]), 10_000).unwrap();
     let sent: u64 = found.sections.iter().map(Section::length).sum();
     assert!(!found.silent && (40_000..60_000).contains(&sent), "{found:?}");
     assert!(
@@ -305,7 +305,7 @@ fn silence_is_not_sent_and_all_else_is() {
 fn a_channel_that_is_the_other_one_inverted_is_heard() {
     let samples: Vec<f64> = tone(3.0, 8_000).iter().flat_map(|sample| [*sample, -sample]).collect();
     let file = wav(2, 8_000, 16, 96_000, &pcm16(&samples));
-    let found = survey_of(&file, 30_000).unwrap();
+    let found = analysis_of(&file, 30_000).unwrap();
     assert!(!found.silent && found.sections.len() == 1, "{found:?}");
     let piece = piece_of(&mut decoder(&file), 0, 3_000, PieceFormat::Wav);
     assert!(level(&decode(&piece).0) > 0.3);
@@ -313,7 +313,7 @@ fn a_channel_that_is_the_other_one_inverted_is_heard() {
 
 #[test]
 fn a_survey_ends_where_the_recording_does() {
-    let found = survey_of(&wav(1, 8_000, 16, 80_022, &pcm16(&tone(5.0013, 8_000))), 2_000).unwrap();
+    let found = analysis_of(&wav(1, 8_000, 16, 80_022, &pcm16(&tone(5.0013, 8_000))), 2_000).unwrap();
     assert_eq!(found.probe.duration_ms, Some(5_001));
     assert_eq!(found.sections.last().unwrap().end_ms(), 5_001);
     assert!(found.sections.iter().all(|section| section.length() <= 2_000), "{found:?}");
@@ -323,7 +323,7 @@ fn a_survey_ends_where_the_recording_does() {
 fn what_cannot_be_decoded_is_named() {
     let mut gsm = format(0x31, 1, 8_000, 0);
     gsm[8..14].copy_from_slice(&[0x5a, 6, 0, 0, 65, 0]);
-    let error = survey_of(&wav_of(&gsm, &[0; 650]), 30_000).unwrap_err();
+    let error = analysis_of(&wav_of(&gsm, &[0; 650]), 30_000).unwrap_err();
     assert!(error.code() == "UndecodableAudio" && error.to_string().contains("gsm"), "{error}");
     let speex = [&b"OggS"[..], &[0; 24], b"Speex   "].concat();
     let mono_at_384 = [&[0xff, 0xfd, 0xe4, 0xc4][..], &[0; 1148]].concat().repeat(4);
@@ -334,7 +334,7 @@ fn what_cannot_be_decoded_is_named() {
         (&speex, "speex in ogg"),
         (&mono_at_384, "mp2 in mpeg"),
     ] {
-        let error = survey_of(bytes, 30_000).unwrap_err();
+        let error = analysis_of(bytes, 30_000).unwrap_err();
         assert!(error.code() == "UndecodableAudio" && error.to_string().contains(named), "{error}");
     }
 }
@@ -351,7 +351,7 @@ proptest! {
     ) {
         let name = FIXTURES[which];
         let bytes = damaged(name, &changes, keep);
-        let outcome = catch_unwind(AssertUnwindSafe(|| survey_of(&bytes, 1_000)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| analysis_of(&bytes, 1_000)));
         if let Ok(Ok(found)) = outcome {
             let duration = found.probe.duration_ms.unwrap();
             prop_assert!(found.sections.iter().all(|it| it.begin_ms() < it.end_ms() && it.end_ms() <= duration));

@@ -1,12 +1,12 @@
 //! What listening to a recording and making its pieces costs.
 
+use super::super::analysis::AnalysisPlan;
 use super::super::decode::Decoder;
 use super::super::encode::piece;
-use super::super::lanes::Lanes;
 use super::super::probe::Content;
+use super::super::signals::Signals;
 use super::super::source::Source;
-use super::super::survey::SurveyPlan;
-use super::channels::{SPLIT, channel, file, noise, recording, sentence, sum, survey_of};
+use super::channels::{SPLIT, analysis_of, channel, file, noise, recording, sentence, sum};
 use crate::config::PieceFormat;
 
 /// A measurement that asserts nothing: `cargo test --release -p harkd --lib -- --ignored --nocapture audio::tests::figures`.
@@ -24,26 +24,26 @@ fn figures() {
         let [agent, customer] = [by_turns(seconds, 0.5, &cancel), by_turns(seconds, 5.5, &thanks)];
         let one = recording(&[&sum(&agent, &customer)]);
         let two = recording(&[&agent, &customer]);
-        let of = |bytes: &[u8], plan: SurveyPlan| {
+        let of = |bytes: &[u8], plan: AnalysisPlan| {
             let begun = cpu();
-            let found = survey_of(bytes, plan);
-            let surveyed = cpu();
+            let found = analysis_of(bytes, plan);
+            let analyzed = cpu();
             for number in [None, Some(0), Some(1)] {
                 let mut source = Source::new(file(bytes)).unwrap();
                 let content = Content::find(&mut source, None).unwrap();
-                let lanes = number.map_or(Lanes::Mixed, |number| Lanes::Only(number as usize));
-                let mut decoder = Decoder::open(source, content, lanes).unwrap();
+                let signals = number.map_or(Signals::Mixed, |number| Signals::Only(number as usize));
+                let mut decoder = Decoder::open(source, content, signals).unwrap();
                 for section in found.sections.iter().filter(|section| section.channel == number) {
                     piece(&mut decoder, &section.parts, PieceFormat::Flac, &mut |_| Ok(())).unwrap();
                 }
             }
-            (surveyed - begun, cpu() - surveyed)
+            (analyzed - begun, cpu() - analyzed)
         };
-        let mono = of(&one, SurveyPlan { split: false, skip_silence, ..SPLIT });
-        let split = of(&two, SurveyPlan { skip_silence, ..SPLIT });
+        let mono = of(&one, AnalysisPlan { split: false, skip_silence, ..SPLIT });
+        let split = of(&two, AnalysisPlan { skip_silence, ..SPLIT });
         let ratio = (split.0 + split.1).as_secs_f64() / (mono.0 + mono.1).as_secs_f64();
         println!(
-            "{seconds} s, skip_silence = {skip_silence}: mono {mono:?}, split {split:?} of CPU for survey and pieces, ratio {ratio:.2}"
+            "{seconds} s, skip_silence = {skip_silence}: mono {mono:?}, split {split:?} of CPU for analysis and pieces, ratio {ratio:.2}"
         );
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::super::lane::known;
+use super::super::listener::known;
 use super::super::plan::{Piece, Planner};
 use super::super::speech::Frame;
 

@@ -1,12 +1,12 @@
 //! Long recordings of which the detector hears a sample.
 
-use super::super::survey::SurveyPlan;
-use super::channels::{SPLIT, channel, noise, recording, sentence, sum, survey_of};
+use super::super::analysis::AnalysisPlan;
+use super::channels::{SPLIT, analysis_of, channel, noise, recording, sentence, sum};
 
 /// Of a recording with one channel `split` changes nothing but that all of it is heard.
-const ALL: SurveyPlan = SurveyPlan { longest_ms: Some(120_000), ..SPLIT };
+const ALL: AnalysisPlan = AnalysisPlan { longest_ms: Some(120_000), ..SPLIT };
 
-const SAMPLE: SurveyPlan = SurveyPlan { split: false, ..ALL };
+const SAMPLE: AnalysisPlan = AnalysisPlan { split: false, ..ALL };
 
 /// Sentences with pauses of 0.1 to 1.5 s, in noise of this level; and when the sentences are said, in seconds.
 fn talk(seconds: usize, level_dbfs: f64) -> (Vec<f64>, Vec<(f64, f64)>) {
@@ -31,7 +31,7 @@ fn a_sample_estimates_the_speech_and_cuts_where_nothing_is_said() {
     for level_dbfs in [-70.0, -35.0] {
         let (samples, said) = talk(600, level_dbfs);
         let bytes = recording(&[&samples]);
-        let found = survey_of(&bytes, SAMPLE);
+        let found = analysis_of(&bytes, SAMPLE);
         assert_eq!((found.talk, found.channels[0].level_dbfs), (None, None));
         let spoken = (1_000.0 * said.iter().map(|(begin, end)| end - begin).sum::<f64>()) as u64;
         // Pauses within a phrase are no speech: they are longer than what is heard at once.
@@ -55,9 +55,9 @@ fn up_to_five_minutes_all_is_heard_and_beyond_where_it_was_asked_for() {
         (300, SAMPLE, true),
         (301, SAMPLE, false),
         (301, ALL, true),
-        (301, SurveyPlan { skip_silence: true, ..SAMPLE }, true),
+        (301, AnalysisPlan { skip_silence: true, ..SAMPLE }, true),
     ] {
-        let found = survey_of(&recording(&[&channel(seconds as f64, &[])]), plan);
+        let found = analysis_of(&recording(&[&channel(seconds as f64, &[])]), plan);
         assert_eq!(found.talk.is_some(), is_measured, "{seconds} s, {plan:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use hark_sdk::event::TimeSpan;
 
-use super::super::survey::Survey;
+use super::super::analysis::Analysis;
 use super::super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Reply, Request, Task, from_packet};
 use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Talk, Turns};
 use crate::config::PieceFormat;
@@ -16,10 +16,10 @@ fn each_message_is_read_as_it_was_sent() {
     let probe = Probe { format: "wav".into(), duration_ms: Some(1), ..Probe::default() };
     let sounding =
         Sounding { level_dbfs: Some(-23.4), clipped: 0.123_456, doubles: Some(1), is_silent: false };
-    let mut survey = Survey { probe: probe.clone(), speech_ms: LAST, ..Survey::default() };
-    survey.channels = vec![sounding; MOST_CHANNELS as usize];
+    let mut analysis = Analysis { probe: probe.clone(), speech_ms: LAST, ..Analysis::default() };
+    analysis.channels = vec![sounding; MOST_CHANNELS as usize];
     let turns = vec![Turns { speech_ms: LAST, count: 99_999, longest_ms: LAST }; MOST_CHANNELS as usize];
-    survey.talk = Some(Talk { turns, ..Talk::default() });
+    analysis.talk = Some(Talk { turns, ..Talk::default() });
     for reply in [
         Reply::Piece(section.clone()),
         Reply::Interruptions(9_000, vec![(15, LAST); MOST_INTERRUPTIONS]),
@@ -27,8 +27,8 @@ fn each_message_is_read_as_it_was_sent() {
         Reply::Bytes(vec![0, b'{', 255]),
         Reply::Bytes(vec![7; MOST_BYTES]),
         Reply::Probed(Ok(probe)),
-        Reply::Surveyed(Ok(survey)),
-        Reply::Surveyed(Err(ProbeError::Undecodable("why".into()))),
+        Reply::Analyzed(Ok(analysis)),
+        Reply::Analyzed(Err(ProbeError::Undecodable("why".into()))),
         Reply::Made(Ok(())),
     ] {
         let packet = reply.to_packet().unwrap();

@@ -17,7 +17,7 @@ use crate::source::download::Unfetched;
 use crate::source::url::fetch::fetch;
 use crate::source::url::look::look;
 use crate::telemetry::metrics::Metrics;
-use crate::work::cut::{channels_to_send, survey_plan};
+use crate::work::cut::{analysis_plan, channels_to_send};
 use crate::work::fetch::{LARGEST, needs_bytes};
 use crate::work::look::MOST;
 use crate::work::probed;
@@ -167,13 +167,13 @@ impl Estimator {
         extension: Option<&str>,
         plan: &Plan,
     ) -> Result<Requests, ProbeError> {
-        let survey = self.workers.survey(file, extension, survey_plan(plan), |_| {}).await?;
-        let sent = channels_to_send(&survey).len();
+        let analysis = self.workers.analyze(file, extension, analysis_plan(plan), |_| {}).await?;
+        let sent = channels_to_send(&analysis).len();
         if plan.cut.is_some() {
-            let pieces = survey.sections.iter().map(Section::length).collect();
+            let pieces = analysis.sections.iter().map(Section::length).collect();
             return Ok(Requests { pieces, channels: if plan.split.is_some() { sent } else { 1 } });
         }
-        let length = survey.probe.duration_ms.unwrap_or(0);
+        let length = analysis.probe.duration_ms.unwrap_or(0);
         Ok(Requests {
             pieces: if sent == 0 { Vec::new() } else { vec![length * sent as u64] },
             channels: sent,

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::feed::{Feed, State};
+use super::event_reader::{EventReader, State};
 use super::lease::{Candidate, Lease, Look};
 use super::record::Record;
 use super::request::{Receiver, Tested};
-use super::schedule::Answer;
+use super::schedule::RequestResult;
 use super::session::{End, Session};
 use super::view::View;
 use super::{Around, Command, Refusal, Reply};
@@ -142,23 +142,24 @@ impl Delivery {
 
     /// Holds the lease until an operator resumes the webhook.
     async fn pause(&mut self, lease: &mut Lease) -> End {
-        let mut feed = None;
+        let mut reader = None;
         loop {
             if self.stop.is_cancelled() {
                 return End::Stop;
             }
-            if feed.is_none() {
+            if reader.is_none() {
                 let around = &self.around;
-                feed = Feed::open(&around.jetstream, &around.nats, &self.webhook, self.began).await.ok();
+                reader =
+                    EventReader::open(&around.jetstream, &around.nats, &self.webhook, self.began).await.ok();
             }
-            if let Some(open) = &feed {
+            if let Some(open) = &reader {
                 match open.state().await {
                     Ok(state) => {
                         self.look(&state, lease);
                         // No event is in memory during a pause: what was handed out before it and is not acknowledged waits at the server, too.
                         self.view.lock().pending += state.consumer.num_ack_pending as u64;
                     }
-                    Err(_) => feed = None,
+                    Err(_) => reader = None,
                 }
             }
             let (mut resumed, mut retried, mut forgotten) = (None, None, None);
@@ -274,18 +275,18 @@ impl Delivery {
     }
 
     /// Counts an answer, and says when a receiver stops or begins to take events.
-    pub fn count(&self, answer: &Answer) {
+    pub fn count(&self, answer: &RequestResult) {
         let webhook = &self.webhook.name;
         let outcome = match answer {
-            Answer::Taken => "taken",
-            Answer::Later(_) => "later",
-            Answer::Refused(_) => "refused",
-            Answer::Gone => "gone",
-            Answer::Unsent(reason) => return self.trouble(reason),
+            RequestResult::Taken => "taken",
+            RequestResult::Later(_) => "later",
+            RequestResult::Refused(_) => "refused",
+            RequestResult::Gone => "gone",
+            RequestResult::Unsent(reason) => return self.trouble(reason),
         };
         self.around.metrics.webhook_requests.with_label_values(&[webhook, outcome]).inc();
         let mut view = self.view.lock();
-        let (now, answer) = (Timestamp::now(), super::desk::why(answer));
+        let (now, answer) = (Timestamp::now(), super::deliveries::why(answer));
         if outcome == "taken" {
             view.last_taken = Some(now);
         } else {

@@ -5,11 +5,11 @@
 //! receiver takes it (2xx), at least once and under the same id, those of one job in their order. While a webhook is paused nothing is
 //! skipped. What the limits of the stream remove meanwhile is lost, and reported.
 //!
-//! Memory is bounded: `desk` has a window of events; what waits longer is a line in the bucket and is read from the stream again.
+//! Memory is bounded: `deliveries` has a window of events; what waits longer is a line in the bucket and is read from the stream again.
 
+mod deliveries;
 mod delivery;
-mod desk;
-mod feed;
+mod event_reader;
 mod lease;
 mod record;
 mod request;

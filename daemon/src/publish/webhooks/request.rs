@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::schedule::Answer;
+use super::schedule::RequestResult;
 use crate::broker::{JetStream, large};
 use crate::config::{PrivateOnly, Secret, Webhook, signing_key};
 use crate::telemetry::causes;
@@ -92,7 +92,7 @@ impl Receiver {
     }
 
     /// Sends an event once.
-    pub async fn send(&self, outgoing: Outgoing) -> Answer {
+    pub async fn send(&self, outgoing: Outgoing) -> RequestResult {
         let Outgoing { mut headers, id, body, .. } = outgoing;
         let at = Timestamp::now().as_second().to_string();
         let signature = signature(&self.keys, &id, &at, &body);
@@ -106,8 +106,8 @@ impl Receiver {
         let request = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let seconds = self.timeout.as_secs_f32();
         let mut response = match timeout(self.timeout, request).await {
-            Err(_) => return Answer::Later(format!("no answer within {seconds} s")),
-            Ok(Err(error)) => return Answer::Later(causes(error)),
+            Err(_) => return RequestResult::Later(format!("no answer within {seconds} s")),
+            Ok(Err(error)) => return RequestResult::Later(causes(error)),
             Ok(Ok(response)) => response,
         };
         let answer = meaning(response.status());
@@ -129,20 +129,20 @@ impl Receiver {
         let begun = Instant::now();
         let answer = self.send(test_event(webhook, daemon)).await;
         Tested {
-            taken: answer == Answer::Taken,
-            answer: super::desk::why(&answer),
+            taken: answer == RequestResult::Taken,
+            answer: super::deliveries::why(&answer),
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
 
 /// What a status means, as the contract has it.
-fn meaning(status: reqwest::StatusCode) -> Answer {
+fn meaning(status: reqwest::StatusCode) -> RequestResult {
     match status.as_u16() {
-        200..300 => Answer::Taken,
-        410 => Answer::Gone,
-        408 | 425 | 429 | 500.. => Answer::Later(status.to_string()),
-        _ => Answer::Refused(status.to_string()),
+        200..300 => RequestResult::Taken,
+        410 => RequestResult::Gone,
+        408 | 425 | 429 | 500.. => RequestResult::Later(status.to_string()),
+        _ => RequestResult::Refused(status.to_string()),
     }
 }
 
@@ -232,15 +232,15 @@ mod tests {
     fn each_status_has_its_meaning() {
         let of = |status: u16| meaning(StatusCode::from_u16(status).unwrap());
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(of(status), Answer::Taken);
+            assert_eq!(of(status), RequestResult::Taken);
         }
         for status in [408, 425, 429, 500, 502, 503, 504, 599] {
-            assert!(matches!(of(status), Answer::Later(_)), "{status}");
+            assert!(matches!(of(status), RequestResult::Later(_)), "{status}");
         }
         for status in [300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 413, 422, 451] {
-            assert!(matches!(of(status), Answer::Refused(_)), "{status}");
+            assert!(matches!(of(status), RequestResult::Refused(_)), "{status}");
         }
-        assert_eq!(of(410), Answer::Gone);
+        assert_eq!(of(410), RequestResult::Gone);
     }
 
     #[test]

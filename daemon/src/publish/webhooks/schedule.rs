@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum RequestResult {
     /// 2xx.
     Taken,
     /// No answer, 408, 425, 429 or 5xx: the receiver may take the event later.
@@ -78,18 +78,18 @@ impl Default for Schedule {
 
 impl Schedule {
     /// Records an answer that arrived at `now`. The last try before the patience ends is at its end, not after it.
-    pub fn after(&self, course: &mut Course, answer: &Answer, now: Timestamp) -> Next {
+    pub fn after(&self, course: &mut Course, answer: &RequestResult, now: Timestamp) -> Next {
         match answer {
-            Answer::Taken => return Next::Taken,
-            Answer::Gone => return Next::Pause,
-            Answer::Unsent(_) => return Next::Again(now + self.wait(0)),
-            Answer::Later(_) => {}
-            Answer::Refused(_) => course.refusals += 1,
+            RequestResult::Taken => return Next::Taken,
+            RequestResult::Gone => return Next::Pause,
+            RequestResult::Unsent(_) => return Next::Again(now + self.wait(0)),
+            RequestResult::Later(_) => {}
+            RequestResult::Refused(_) => course.refusals += 1,
         }
         let since = *course.since.get_or_insert(now);
         let wait = self.wait(course.tries);
         course.tries += 1;
-        if matches!(answer, Answer::Refused(_)) {
+        if matches!(answer, RequestResult::Refused(_)) {
             let is_over = course.refusals >= self.refusals;
             return if is_over { Next::Aside } else { Next::Again(now + wait) };
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     /// The times of the tries, in seconds after the first one, and what ended them.
-    fn run(answers: impl Iterator<Item = Answer>) -> (Vec<i64>, Option<Next>) {
+    fn run(answers: impl Iterator<Item = RequestResult>) -> (Vec<i64>, Option<Next>) {
         let (schedule, mut course, mut now, mut times) =
             (Schedule::default(), Course::default(), start(), Vec::new());
         for answer in answers {
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_course() {
-        let later = || Answer::Later("503".into());
-        let refused = || Answer::Refused("404".into());
+        let later = || RequestResult::Later("503".into());
+        let refused = || RequestResult::Refused("404".into());
         let (minute, hour) = (60, 3_600);
         for (answers, times, end) in [
-            (vec![Answer::Taken], vec![0], Some(Next::Taken)),
-            (vec![Answer::Gone], vec![0], Some(Next::Pause)),
-            (vec![later(), later(), Answer::Taken], vec![0, 5, 35], Some(Next::Taken)),
-            (vec![later(), Answer::Gone], vec![0, 5], Some(Next::Pause)),
+            (vec![RequestResult::Taken], vec![0], Some(Next::Taken)),
+            (vec![RequestResult::Gone], vec![0], Some(Next::Pause)),
+            (vec![later(), later(), RequestResult::Taken], vec![0, 5, 35], Some(Next::Taken)),
+            (vec![later(), RequestResult::Gone], vec![0, 5], Some(Next::Pause)),
             (vec![refused(); 9], vec![0, 5, 35], Some(Next::Aside)),
             (vec![refused(), later(), refused(), refused()], vec![0, 5, 35, 155], Some(Next::Aside)),
             (
@@ -154,7 +154,7 @@ mod tests {
                 ],
                 Some(Next::Pause),
             ),
-            (vec![Answer::Unsent("no object".into()); 3], vec![0, 5, 10], None),
+            (vec![RequestResult::Unsent("no object".into()); 3], vec![0, 5, 10], None),
         ] {
             assert_eq!(run(answers.into_iter()), (times, end));
         }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_was_not_sent_is_no_try() {
         let (schedule, mut course) = (Schedule::default(), Course::default());
-        schedule.after(&mut course, &Answer::Unsent("no object".into()), start());
+        schedule.after(&mut course, &RequestResult::Unsent("no object".into()), start());
         assert_eq!(course, Course::default());
     }
 
@@ -173,9 +173,9 @@ mod tests {
             let (schedule, mut course, mut now) = (Schedule::default(), Course::default(), start());
             for kind in kinds {
                 let answer = match kind {
-                    0 => Answer::Later(String::new()),
-                    1 => Answer::Refused(String::new()),
-                    _ => Answer::Unsent(String::new()),
+                    0 => RequestResult::Later(String::new()),
+                    1 => RequestResult::Refused(String::new()),
+                    _ => RequestResult::Unsent(String::new()),
                 };
                 match schedule.after(&mut course, &answer, now) {
                     Next::Again(due) => {

@@ -19,12 +19,12 @@ use tracing::{debug, info, warn};
 
 use self::gather::{GATHERED, Gathering};
 use self::sending::{Answered, Sent};
+use super::deliveries::{Deliveries, Effect, Event, Found, why};
 use super::delivery::Delivery;
-use super::desk::{Desk, Event, Found, Outcome, why};
-use super::feed::{Fed, Feed};
+use super::event_reader::{EventReader, Fed};
 use super::lease::Lease;
 use super::record::Paused;
-use super::schedule::Answer;
+use super::schedule::RequestResult;
 use super::{Command, Refusal, Reply};
 
 /// How many jobs have a request under way at a time.
@@ -66,8 +66,8 @@ type Held = Event<jetstream::Message>;
 pub struct Session<'a> {
     delivery: &'a mut Delivery,
     lease: &'a mut Lease,
-    feed: Feed,
-    desk: Desk<jetstream::Message>,
+    reader: EventReader,
+    deliveries: Deliveries<jetstream::Message>,
     running: JoinSet<Sent>,
     /// The number of the next delivery of the consumer.
     expected: u64,
@@ -83,16 +83,17 @@ impl<'a> Session<'a> {
     /// A sentence, when the server does not answer or refuses.
     pub async fn open(delivery: &'a mut Delivery, lease: &'a mut Lease) -> Result<Session<'a>, String> {
         let around = &delivery.around;
-        let feed = Feed::open(&around.jetstream, &around.nats, &delivery.webhook, delivery.began).await?;
-        let state = feed.state().await?;
-        let desk = Desk::new(around.schedule.clone(), lease.record.lines.clone());
+        let reader =
+            EventReader::open(&around.jetstream, &around.nats, &delivery.webhook, delivery.began).await?;
+        let state = reader.state().await?;
+        let deliveries = Deliveries::new(around.schedule.clone(), lease.record.lines.clone());
         let session = Session {
             expected: state.consumer.delivered.consumer_sequence + 1,
             gathering: (state.consumer.num_ack_pending > 0).then(|| Gathering::of(&state.consumer)),
             delivery,
             lease,
-            feed,
-            desk,
+            reader,
+            deliveries,
             running: JoinSet::new(),
             done: BTreeSet::new(),
             paused: None,
@@ -116,9 +117,9 @@ impl<'a> Session<'a> {
         if !matches!(end, End::Lost) {
             self.store().await;
         }
-        self.feed.close().await;
+        self.reader.close().await;
         // In the order of the stream, in which the server hands them out again.
-        let mut held: Vec<&Held> = self.desk.held().collect();
+        let mut held: Vec<&Held> = self.deliveries.held().collect();
         held.extend(self.gathering.iter().flat_map(|gathering| gathering.events.values()));
         held.sort_by_key(|event| event.sequence);
         for event in held {
@@ -133,13 +134,13 @@ impl<'a> Session<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         loop {
-            if self.desk.to_store().is_some()
+            if self.deliveries.to_store().is_some()
                 && Instant::now() >= self.store_at
                 && self.store().await == Stored::Lost
             {
                 return End::Lost;
             }
-            if self.paused.is_some() && self.running.is_empty() && self.desk.to_store().is_none() {
+            if self.paused.is_some() && self.running.is_empty() && self.deliveries.to_store().is_none() {
                 return End::Paused;
             }
             self.start();
@@ -147,15 +148,15 @@ impl<'a> Session<'a> {
                 _ if self.paused.is_some() => 0,
                 Some(gathering) if gathering.eager => GATHERED,
                 Some(_) => 0,
-                None => self.desk.room(self.feed.largest()),
+                None => self.deliveries.room(self.reader.largest()),
             };
-            if let Err(reason) = self.feed.ask(room).await {
+            if let Err(reason) = self.reader.ask(room).await {
                 return End::Anew(reason);
             }
             self.show();
             let wake = self.wakes_at();
             tokio::select! {
-                fed = self.feed.next() => match fed {
+                fed = self.reader.next() => match fed {
                     Fed::Event(message) => if let Err(reason) = self.fed(*message).await { return End::Anew(reason) },
                     Fed::End => {}
                     Fed::Failed(reason) => return End::Anew(reason),
@@ -182,8 +183,8 @@ impl<'a> Session<'a> {
     /// Starts requests, as many as may be under way.
     fn start(&mut self) {
         while self.may_send() && self.running.len() < AT_A_TIME {
-            let Some(work) = self.desk.start(Timestamp::now()) else { return };
-            let (receiver, reader) = (Arc::clone(&self.delivery.receiver), self.feed.reader.clone());
+            let Some(work) = self.deliveries.start(Timestamp::now()) else { return };
+            let (receiver, reader) = (Arc::clone(&self.delivery.receiver), self.reader.reader.clone());
             self.running.spawn(async move { sending::send(&receiver, &reader, work).await });
         }
     }
@@ -193,13 +194,13 @@ impl<'a> Session<'a> {
         let mut wait = Duration::from_secs(3_600);
         if self.running.len() < AT_A_TIME
             && self.may_send()
-            && let Some(due) = self.desk.next_due()
+            && let Some(due) = self.deliveries.next_due()
         {
             wait = wait.min(Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
         }
         let now = Instant::now();
         let wake = now + wait.max(Duration::from_millis(5));
-        if self.desk.to_store().is_some() { wake.min(self.store_at.max(now)) } else { wake }
+        if self.deliveries.to_store().is_some() { wake.min(self.store_at.max(now)) } else { wake }
     }
 
     async fn answered(&mut self, sent: Result<Sent, tokio::task::JoinError>) {
@@ -213,21 +214,21 @@ impl<'a> Session<'a> {
             }
         };
         let (outcome, answer) = match answered {
-            Answered::Held(answer) => (self.desk.held_answered(job, &answer, now), answer),
+            Answered::Held(answer) => (self.deliveries.held_answered(job, &answer, now), answer),
             Answered::Line(found) => {
                 let answer = match &found {
                     Found::Event(_, answer) => answer.clone(),
-                    Found::Nothing { .. } => Answer::Unsent("the stream has removed it".into()),
-                    Found::Unknown(reason) => Answer::Unsent(reason.clone()),
+                    Found::Nothing { .. } => RequestResult::Unsent("the stream has removed it".into()),
+                    Found::Unknown(reason) => RequestResult::Unsent(reason.clone()),
                 };
-                (self.desk.line_answered(job, found, now), answer)
+                (self.deliveries.line_answered(job, found, now), answer)
             }
         };
         self.delivery.count(&answer);
-        if lacks_segments && answer == Answer::Taken {
+        if lacks_segments && answer == RequestResult::Taken {
             self.delivery.lacked_segments(job);
         }
-        let Outcome { taken, pause, set_aside, removed } = outcome;
+        let Effect { taken, pause, set_aside, removed } = outcome;
         if let Some(event) = taken {
             self.acknowledge(&event).await;
         }
@@ -255,7 +256,7 @@ impl<'a> Session<'a> {
 
     /// Writes the record, and acknowledges the events that are in it now.
     async fn store(&mut self) -> Stored {
-        self.lease.record.lines = self.desk.lines();
+        self.lease.record.lines = self.deliveries.lines();
         self.lease.record.paused.clone_from(&self.paused);
         match self.lease.store().await {
             Ok(true) => {}
@@ -266,7 +267,7 @@ impl<'a> Session<'a> {
                 return Stored::NotYet;
             }
         }
-        for event in self.desk.stored() {
+        for event in self.deliveries.stored() {
             self.acknowledge(&event).await;
         }
         self.delivery.show_lines(&self.lease.record);
@@ -279,10 +280,10 @@ impl<'a> Session<'a> {
     /// Why the session has to begin anew.
     async fn tick(&mut self) -> Result<Stored, String> {
         let gathered = self.gathering.iter().flat_map(|gathering| gathering.events.values());
-        for event in self.desk.held().chain(gathered) {
+        for event in self.deliveries.held().chain(gathered) {
             answer_with(&event.message, AckKind::Progress).await;
         }
-        let state = self.feed.state().await?;
+        let state = self.reader.state().await?;
         self.delivery.look(&state, self.lease);
         if let Some(gathering) = &mut self.gathering {
             gathering.eager = true;
@@ -301,18 +302,18 @@ impl<'a> Session<'a> {
                 Stored::Yes
             }
             Command::Retry(answer) => {
-                let events = self.desk.retry(now);
+                let events = self.deliveries.retry(now);
                 info!(webhook = self.delivery.webhook.name, events, "what was set aside is sent again");
                 self.store_and_answer(answer, events).await
             }
             Command::Resume(answer) => {
                 // A pause that waits for the last requests.
                 let was_paused = self.paused.take().is_some();
-                self.desk.resume(now);
+                self.deliveries.resume(now);
                 self.store_and_answer(answer, was_paused).await
             }
             Command::Forget(job, answer) => {
-                let events = self.desk.forget(job);
+                let events = self.deliveries.forget(job);
                 self.store_and_answer(answer, events).await
             }
         }
@@ -326,7 +327,7 @@ impl<'a> Session<'a> {
     }
 
     fn show(&self) {
-        self.delivery.show_waiting(self.desk.waiting());
+        self.delivery.show_waiting(self.deliveries.waiting());
     }
 }
 

@@ -70,10 +70,10 @@ proptest! {
         let place = if same_place { PLACE } else { "HARK_AUDIO.9" };
         let verdict = judge(Some(&claim), me, place, delivery);
         let over = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
-        prop_assert_eq!(verdict == Verdict::Over, over);
-        prop_assert_eq!(verdict == Verdict::Mine, !over && mine);
-        prop_assert_eq!(verdict == Verdict::TakeOver, !over && !mine && same_place && delivery > held);
-        prop_assert_eq!(judge(None, me, place, delivery), Verdict::New);
+        prop_assert_eq!(verdict == ClaimState::Over, over);
+        prop_assert_eq!(verdict == ClaimState::Mine, !over && mine);
+        prop_assert_eq!(verdict == ClaimState::TakeOver, !over && !mine && same_place && delivery > held);
+        prop_assert_eq!(judge(None, me, place, delivery), ClaimState::New);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::context::blocking;
-use super::put_away::{Fate, HeardFile, NotPutAway, Outcome, carry_out};
+use super::put_away::{Fate, HeardFile, NotPutAway, PutAway, carry_out};
 use crate::job::ledger::written::Written;
 use crate::job::{Job, Origin};
 
@@ -11,7 +11,7 @@ use crate::job::{Job, Origin};
 ///
 /// # Errors
 /// When the file cannot be deleted.
-pub async fn delete_written(job: &Job, file: Written) -> Result<Outcome, NotPutAway> {
+pub async fn delete_written(job: &Job, file: Written) -> Result<PutAway, NotPutAway> {
     // Below the watched folder other users may write: from there on the path goes through descriptors.
     let root = match &job.origin {
         Origin::File { root, .. } if file.folder.starts_with(root) => root.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::context::{Context, blocking};
-use super::put_away::{Fate, HeardFile, NotPutAway, Outcome, carry_out};
+use super::put_away::{Fate, HeardFile, NotPutAway, PutAway, carry_out};
 use super::sidecar;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::ledger::files::{self, Known};
@@ -35,14 +35,14 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
     });
     let outcome = outcome.await??;
     match outcome {
-        Outcome::Absent => {
+        PutAway::Absent => {
             info!(job = %job.id, "the file is not at its path; if the daemon finds it under another name, it moves or deletes it then")
         }
-        Outcome::Gone if job.missing => {
+        PutAway::Gone if job.missing => {
             info!(job = %job.id, "the file was found again; the daemon has moved or deleted it")
         }
-        Outcome::Gone => {}
-        Outcome::Stays => {
+        PutAway::Gone => {}
+        PutAway::Stays => {
             info!(job = %job.id, "the file was replaced after it was recognized; the new file stays")
         }
     }
@@ -53,14 +53,14 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
     let note = move |connection: &_, context: &Context| {
         let at = files::at_path(connection, context.source(), &path)?;
         match (at.into_iter().find(|known| known.job == Some(id)), outcome) {
-            (None, _) | (_, Outcome::Stays) => Ok(()),
-            (Some(known), Outcome::Absent) => files::update(connection, &Known { sha256: None, ..known }),
-            (Some(known), Outcome::Gone) => files::remove(connection, known.id),
+            (None, _) | (_, PutAway::Stays) => Ok(()),
+            (Some(known), PutAway::Absent) => files::update(connection, &Known { sha256: None, ..known }),
+            (Some(known), PutAway::Gone) => files::remove(connection, known.id),
         }
     };
     context.write(note).await?;
     // A person may have moved an absent recording and be about to move its sidecar: the daemon does not delete that sidecar.
-    let goes = outcome == Outcome::Gone || (outcome == Outcome::Absent && matches!(fate, Fate::Move(_)));
+    let goes = outcome == PutAway::Gone || (outcome == PutAway::Absent && matches!(fate, Fate::Move(_)));
     if let Some(sidecar) = job.sidecar.clone().filter(|_| goes) {
         let context = Arc::clone(context);
         let (fate, root, below) = (fate.clone(), root.clone(), below.clone());
@@ -70,7 +70,7 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         move_written(context, job, &root, &below, done).await?;
     }
     // If another file is at the path, the file that was heard may have moved to another name as well.
-    Ok(outcome != Outcome::Gone)
+    Ok(outcome != PutAway::Gone)
 }
 
 /// Moves the files that the daemon wrote for plugins beside a recording after the recording. A file that cannot be moved stays, and the log
@@ -96,7 +96,7 @@ async fn move_written(
         let (fate, root, below) = (Fate::Move(done.to_owned()), root.to_owned(), parent.join(&file.name));
         let path = root.join(&below);
         match blocking(move || carry_out(&fate, &root, &below, &heard)).await? {
-            Ok(Outcome::Gone) => {
+            Ok(PutAway::Gone) => {
                 let moved = Written { folder: done.join(parent), ..file.clone() };
                 let note = move |connection: &_, _: &Context| {
                     written::remove(connection, &file.folder, &file.name)?;
@@ -104,7 +104,7 @@ async fn move_written(
                 };
                 context.write(note).await?;
             }
-            Ok(Outcome::Absent | Outcome::Stays) => {}
+            Ok(PutAway::Absent | PutAway::Stays) => {}
             Err(error) => {
                 warn!(job = %job.id, path = %path.display(), %error, "a file that was written for the recording stays behind it; move it by hand");
             }

@@ -58,7 +58,7 @@ pub use self::delete::delete_written;
 pub(super) use self::file_filter::FileFilter;
 pub use self::intake::placed;
 pub use self::listing::recordings_in;
-pub use self::put_away::{NotPutAway, Outcome};
+pub use self::put_away::{NotPutAway, PutAway};
 use self::root::{ScanError, look_into};
 use self::scan::Scan;
 use self::watch::Watch;

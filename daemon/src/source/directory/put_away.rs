@@ -86,7 +86,7 @@ pub(super) struct HeardFile {
 
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PutAway {
     /// The daemon has moved or deleted the file.
     Gone,
     /// The file was not at its path: the daemon moved or deleted it before a crash, or another program has moved it.
@@ -118,11 +118,11 @@ pub(super) fn carry_out(
     root: &Path,
     below: &Path,
     heard: &HeardFile,
-) -> Result<Outcome, NotPutAway> {
+) -> Result<PutAway, NotPutAway> {
     match put_away(fate, root, below, heard) {
-        Ok(()) => Ok(Outcome::Gone),
-        Err(Left::Absent) => Ok(Outcome::Absent),
-        Err(Left::Stays) => Ok(Outcome::Stays),
+        Ok(()) => Ok(PutAway::Gone),
+        Err(Left::Absent) => Ok(PutAway::Absent),
+        Err(Left::Stays) => Ok(PutAway::Stays),
         Err(Left::Failed(error)) => Err(match fate {
             Fate::Delete => NotPutAway::deleting(&root.join(below), &error),
             Fate::Move(done) => NotPutAway::moving(&root.join(below), done, below, &error),

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::found::kind;
-use super::put_away::{Fate, HeardFile, Outcome, carry_out};
+use super::put_away::{Fate, HeardFile, PutAway, carry_out};
 use crate::hex::hex;
 use crate::job::{FileIdentity, Sidecar, metadata};
 use crate::os::{Folder, NotARecording, open_recording};
@@ -158,7 +158,7 @@ pub(super) fn put_away(
         Err(error) => Err(error.to_string()),
     };
     match outcome {
-        Ok(Outcome::Gone | Outcome::Absent | Outcome::Stays) => {}
+        Ok(PutAway::Gone | PutAway::Absent | PutAway::Stays) => {}
         Err(error) => {
             warn!(%job, source = context.source(), path = %root.join(&path).display(), error, "a sidecar stays behind its recordings; move it by hand");
         }

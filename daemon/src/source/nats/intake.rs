@@ -17,7 +17,7 @@ use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
 use crate::job::ledger::{LedgerError, Now, advance};
 use crate::job::{Duty, Job, Piece, Stage, Ticket, spool as job_spool};
-use crate::share::claim::{self, Claim, Verdict};
+use crate::share::claim::{self, Claim, ClaimState};
 use crate::source::Watching;
 
 /// Pause before a claim is retried after the server did not answer: it may just have started. Doubles up to two seconds.
@@ -41,7 +41,7 @@ pub(super) struct Delivery {
 
 /// The verdict on a delivery, with the claim on its job as the bucket has it.
 struct Claimed {
-    verdict: Verdict,
+    verdict: ClaimState,
     claim: Claim,
     ticket: Ticket,
 }
@@ -89,24 +89,24 @@ impl Subject {
         let own_turn = self.around.claims.enter(id);
         let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
-            (Verdict::Mine | Verdict::New, Some((job, _))) => {
+            (ClaimState::Mine | ClaimState::New, Some((job, _))) => {
                 debug!(job = %job.id, place, "message redelivered");
                 self.join(job.id, delivery.sign).await?;
             }
-            (Verdict::Over, known) => {
+            (ClaimState::Over, known) => {
                 self.acknowledge(&claim, known.map(|(job, _)| job), delivery.sign).await?;
             }
-            (Verdict::Wait, _) => {
+            (ClaimState::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message with the same id");
                 self.later(&sign.acker).await;
             }
-            (Verdict::Stale, _) => {}
-            (Verdict::New, None) if former.is_none() => {
+            (ClaimState::Stale, _) => {}
+            (ClaimState::New, None) if former.is_none() => {
                 self.accept(claim.job, ticket, delivery, watching).await?;
             }
-            (Verdict::New | Verdict::Mine, None) | (Verdict::TakeOver, _) => {
+            (ClaimState::New | ClaimState::Mine, None) | (ClaimState::TakeOver, _) => {
                 // The job's former events do not show whether its audio had already been sent to the service.
-                claim.maybe_paid |= verdict == Verdict::New;
+                claim.maybe_paid |= verdict == ClaimState::New;
                 let turn = if claim.job == id { own_turn } else { self.around.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "another source is taking in a message of the same job");
@@ -114,7 +114,7 @@ impl Subject {
                     return Ok(());
                 };
                 // Another source of this daemon may have taken the job in since the ledger was read.
-                if verdict == Verdict::Mine
+                if verdict == ClaimState::Mine
                     && let Some((job, _)) = self.known(&delivery.key).await?
                 {
                     return Ok(self.join(job.id, delivery.sign).await?);
@@ -181,10 +181,10 @@ impl Subject {
             warn!(source = self.name, place, %unconfirmed, "a message is left for redelivery");
             NotNow::broker(unconfirmed)
         })?;
-        if verdict == Verdict::Wait
+        if verdict == ClaimState::Wait
             && let Some(claim) = self.inherit(&ticket, sign.delivery, &claim).await
         {
-            return Ok(Claimed { verdict: Verdict::TakeOver, claim, ticket });
+            return Ok(Claimed { verdict: ClaimState::TakeOver, claim, ticket });
         }
         Ok(Claimed { verdict, claim, ticket })
     }

@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::{error, info, warn};
 
 use super::expiry::{self, rough};
-use super::follow::{After, Expiring, Follower, Task, Verdict};
+use super::follow::{After, Expiring, Follower, NoResult, Task};
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Transcript, fault};
@@ -103,7 +103,7 @@ impl Question<'_> {
     /// The service gave no result: the daemon asks again, or gives the task up. `is_result`: the task has succeeded, and its result could
     /// not be fetched or read.
     async fn without_result(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
-        if self.task.judge(&error, is_result, self.tools.settings.poll_interval) == Verdict::Lost {
+        if self.task.judge(&error, is_result, self.tools.settings.poll_interval) == NoResult::Lost {
             return self.lost(error, is_result).await;
         }
         let job = &self.piece.job;

@@ -119,7 +119,7 @@ pub(super) struct Task {
 
 /// What follows from an answer without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum NoResult {
     /// The result is lost.
     Lost,
     /// The task, or its result, is not there; more such answers have to confirm that.
@@ -167,13 +167,13 @@ impl Task {
 
     /// Judges an answer without a result. `is_result`: to the download of the result, of which [`Next::Never`] says that it is gone.
     /// `first_interval`: `dashscope.poll_interval`.
-    pub(super) fn judge(&mut self, error: &Error, is_result: bool, first_interval: Duration) -> Verdict {
+    pub(super) fn judge(&mut self, error: &Error, is_result: bool, first_interval: Duration) -> NoResult {
         let next = error.next(Tries::default());
         let is_unknown_task = error.fate == Fate::Unknown;
         let must_be_deleted = expiry::is_over(self.life, self.age());
         match next {
             // For example, the task is in another workspace than the key's. The result is deleted by now, so an answer would not help.
-            Next::Held { .. } if must_be_deleted => return Verdict::Lost,
+            Next::Held { .. } if must_be_deleted => return NoResult::Lost,
             // Without an answer the daemon asks again, however old the task is: a clock may be wrong, and asking costs nothing.
             Next::Held { .. } => return self.untold(),
             Next::After { .. } if error.raw.is_none() && !is_unknown_task => return self.untold(),
@@ -189,14 +189,14 @@ impl Task {
         };
         let may_be_deleted = is_gone && expiry::may_be_over(self.life, self.age());
         match is_confirmed || may_be_deleted || must_be_deleted {
-            true => Verdict::Lost,
-            false => Verdict::Missing,
+            true => NoResult::Lost,
+            false => NoResult::Missing,
         }
     }
 
-    fn untold(&mut self) -> Verdict {
+    fn untold(&mut self) -> NoResult {
         (self.misses, self.missing_since) = (0, None);
-        Verdict::Untold
+        NoResult::Untold
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Footprint, Input, LedgerJob, LedgerRecord, Records};
-use crate::support::{CEILING, Emulator, Hark, Heard, NatsServer, unacknowledged};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, unacknowledged};
 
 impl Records {
     /// The records as they are now. The events are read from the stream again, not from those that the test has received.
@@ -17,7 +17,7 @@ impl Records {
         Records {
             inputs: inputs.to_vec(),
             journal: service.journal(),
-            events: Heard::everything(&context, "HARK_EVENTS").await,
+            events: ReceivedEvent::everything(&context, "HARK_EVENTS").await,
             ledger: LedgerRecord::read(&hark.path("state")),
             unacknowledged: unacknowledged(&context).await,
             ..Records::default()

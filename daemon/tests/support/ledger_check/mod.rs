@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Heard, sha256, wait_until};
+use super::{ReceivedEvent, sha256, wait_until};
 
 /// The records that are compared.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct Records {
     /// The service's journal, oldest first.
     pub journal: Vec<Value>,
     /// The stored events, in the order of their stream.
-    pub events: Vec<Heard>,
+    pub events: Vec<ReceivedEvent>,
     pub ledger: LedgerRecord,
     /// Number of plugin events that a completed job must have, by kind, e.g. `alert.raised` once.
     pub outputs: BTreeMap<String, usize>,

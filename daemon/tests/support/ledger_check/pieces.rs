@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::rules::Jobs;
 use super::{Records, Violation};
-use crate::support::Heard;
+use crate::support::ReceivedEvent;
 
 /// The requests that may be a piece's.
 pub(super) struct Pieces<'r> {
@@ -26,14 +26,14 @@ impl<'r> Pieces<'r> {
     }
 
     /// The requests whose answer is the piece of this event; none for other events.
-    pub(super) fn requests(&self, event: &Heard) -> &[&'r Value] {
+    pub(super) fn requests(&self, event: &ReceivedEvent) -> &[&'r Value] {
         let is_piece = event.kind() == "transcript.segment";
         let text = event.body["segments"][0]["text"].as_str().filter(|_| is_piece);
         text.and_then(|text| self.of_text.get(text)).map_or(&[], Vec::as_slice)
     }
 
     /// The hash of the piece of this event.
-    pub(super) fn sha256(&self, event: &Heard) -> Option<&'r str> {
+    pub(super) fn sha256(&self, event: &ReceivedEvent) -> Option<&'r str> {
         self.requests(event).first().and_then(|line| line["sha256"].as_str())
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn heard_once(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
 pub(super) fn pieces_whole(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for input in records.inputs.iter().filter(|input| input.in_pieces) {
-        let events: Vec<&Heard> = jobs.of_input(input).into_iter().flatten().copied().collect();
+        let events: Vec<&ReceivedEvent> = jobs.of_input(input).into_iter().flatten().copied().collect();
         let of_kind = |kind: &'static str| {
             events.iter().filter(move |event| event.kind() == kind).map(|event| &event.body)
         };

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::pieces::{Pieces, heard_once, pieces_whole};
 use super::{Ends, Input, Records, Violation};
-use crate::support::Heard;
+use crate::support::ReceivedEvent;
 
 /// Applies every rule.
 pub(super) fn all(records: &Records) -> Vec<Violation> {
@@ -30,7 +30,7 @@ pub(super) fn all(records: &Records) -> Vec<Violation> {
 /// Indexes of the records, so that no rule searches linearly: a long run has 50,000 inputs.
 pub(super) struct Jobs<'r> {
     /// The events of each job, in the order of the stream.
-    events: BTreeMap<&'r str, Vec<&'r Heard>>,
+    events: BTreeMap<&'r str, Vec<&'r ReceivedEvent>>,
     /// Jobs by source and name of the recording.
     of_origin: HashMap<Origin<'r>, Vec<&'r str>>,
     /// Journal lines with a charge, by the hash of the audio.
@@ -42,7 +42,7 @@ type Origin<'r> = (&'r str, &'r str);
 
 impl<'r> Jobs<'r> {
     fn of(records: &'r Records) -> Jobs<'r> {
-        let mut events: BTreeMap<&str, Vec<&Heard>> = BTreeMap::new();
+        let mut events: BTreeMap<&str, Vec<&ReceivedEvent>> = BTreeMap::new();
         for event in &records.events {
             events.entry(event.job()).or_default().push(event);
         }
@@ -58,7 +58,7 @@ impl<'r> Jobs<'r> {
     }
 
     /// The events of each job of an input.
-    pub(super) fn of_input(&self, input: &Input) -> Vec<&[&'r Heard]> {
+    pub(super) fn of_input(&self, input: &Input) -> Vec<&[&'r ReceivedEvent]> {
         let jobs = self.of_origin.get(&(input.source.as_str(), input.name.as_str()));
         jobs.into_iter().flatten().map(|job| self.events[job].as_slice()).collect()
     }
@@ -239,7 +239,7 @@ fn bills_equal(records: &Records, jobs: &Jobs<'_>) -> Vec<Violation> {
     for inputs in by_hash(&records.inputs).into_values() {
         let charged: u64 =
             jobs.charges(inputs[0]).iter().filter_map(|line| line["charged_seconds"].as_u64()).sum();
-        let ends: Vec<&Heard> = inputs
+        let ends: Vec<&ReceivedEvent> = inputs
             .iter()
             .flat_map(|input| jobs.of_input(input))
             .filter_map(|events| events.iter().find(|event| is_last(event)).copied())
@@ -269,7 +269,7 @@ fn nothing_left(records: &Records, _: &Jobs<'_>) -> Vec<Violation> {
 }
 
 /// Source and name of the recording, from the first event.
-fn origin<'r>(events: &[&'r Heard]) -> Origin<'r> {
+fn origin<'r>(events: &[&'r ReceivedEvent]) -> Origin<'r> {
     let body = &events[0].body;
     (body["source"].as_str().unwrap_or_default(), body["recording"]["name"].as_str().unwrap_or_default())
 }
@@ -283,21 +283,21 @@ fn by_hash(inputs: &[Input]) -> HashMap<&str, Vec<&Input>> {
 }
 
 /// Number of requests that a job may have paid for: one, or one for each piece, and, if the job is marked, one more for each retry.
-fn tries(events: &[&Heard]) -> usize {
+fn tries(events: &[&ReceivedEvent]) -> usize {
     let marked = events.iter().any(|event| is_marked(event));
     let pieces = events.iter().filter(|event| event.kind() == "transcript.segment").count();
     pieces.max(1)
         + if marked { events.iter().filter(|event| event.kind() == "job.retrying").count() } else { 0 }
 }
 
-fn is_marked(event: &Heard) -> bool {
+fn is_marked(event: &ReceivedEvent) -> bool {
     event.body["possible_duplicate_charge"] == true
 }
 
-fn is_last(event: &Heard) -> bool {
+fn is_last(event: &ReceivedEvent) -> bool {
     matches!(event.kind(), "job.completed" | "job.failed")
 }
 
-fn sequence(event: &Heard) -> u64 {
+fn sequence(event: &ReceivedEvent) -> u64 {
     event.body["sequence"].as_u64().unwrap_or_default()
 }

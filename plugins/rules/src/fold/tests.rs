@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn folded(text: &str) -> String {
-    Words::new(text, Form::Folded).as_str().trim().to_owned()
+    Words::new(text, Folding::Folded).as_str().trim().to_owned()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn words_are_split_by_script() {
 
 #[test]
 fn as_written_only_composition_is_the_same() {
-    let written = |text| Words::new(text, Form::Written).as_str().to_owned();
+    let written = |text| Words::new(text, Folding::Written).as_str().to_owned();
     assert_eq!(written("café"), written("cafe\u{301}"));
     assert_eq!(written("No, thank"), " No thank ");
     for (one, other) in [("Café", "café"), ("cafe", "café"), ("キ", "き"), ("Ａ", "A"), ("ｶﾞ", "ガ")]
@@ -86,7 +86,7 @@ fn as_written_only_composition_is_the_same() {
 #[test]
 fn a_part_of_the_words_leads_back_to_the_text() {
     let text = "Please, CLOSE my «account» now";
-    let words = Words::new(text, Form::Folded);
+    let words = Words::new(text, Folding::Folded);
     let found = words.as_str().find(" close my account ").unwrap();
     let range = words.at(found..found + " close my account ".len());
     assert_eq!(range, 1..4);
@@ -101,7 +101,7 @@ fn a_part_of_the_words_leads_back_to_the_text() {
 proptest! {
     #[test]
     fn every_word_leads_back_to_a_part_of_the_text(text in "(?s).{0,60}|[a-zé가-각ア-ンｱ-ﾝ้ิ我،'’ \u{300}-\u{304}]{0,40}") {
-        for form in [Form::Folded, Form::Written] {
+        for form in [Folding::Folded, Folding::Written] {
             let words = Words::new(&text, form);
             let mut last = 0;
             for index in 0..words.len() {

@@ -105,7 +105,7 @@ impl Listed {
             }
             "job.submitted" => self.error = None,
             "transcript.final" => {
-                let Ok(heard) = serde_json::from_str::<Heard>(body) else { return };
+                let Ok(heard) = serde_json::from_str::<HeardText>(body) else { return };
                 self.text = Some(heard.text.chars().take(PREVIEW).collect());
                 self.language = heard.language;
                 self.emotion = heard.emotion;
@@ -137,7 +137,7 @@ struct Retrying {
 }
 
 #[derive(Deserialize)]
-struct Heard {
+struct HeardText {
     text: String,
     language: Option<String>,
     emotion: Option<String>,

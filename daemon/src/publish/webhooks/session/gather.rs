@@ -7,8 +7,8 @@ use async_nats::jetstream::{self, AckKind};
 use tracing::warn;
 
 use super::{Held, Session, answer_with};
-use crate::publish::webhooks::desk::Event;
-use crate::publish::webhooks::feed::source_and_job;
+use crate::publish::webhooks::deliveries::Event;
+use crate::publish::webhooks::event_reader::source_and_job;
 
 /// How many events are asked for at a time while the deliveries of an earlier session are gathered.
 pub(super) const GATHERED: usize = 16;
@@ -56,9 +56,9 @@ impl Session<'_> {
             gathering.events.insert(sequence, Event { sequence, job, source, bytes, message });
             self.gather().await?;
             return Ok(());
-        } else if !self.desk.renew(sequence, job, &message) {
+        } else if !self.deliveries.renew(sequence, job, &message) {
             let bytes = message.payload.len();
-            self.desk.push(Event { sequence, job, source, bytes, message });
+            self.deliveries.push(Event { sequence, job, source, bytes, message });
         }
         match is_next {
             true => Ok(()),
@@ -68,13 +68,13 @@ impl Session<'_> {
 
     /// Ends the gathering when everything that was handed out is here.
     pub(super) async fn gather(&mut self) -> Result<(), String> {
-        let state = self.feed.state().await?.consumer;
+        let state = self.reader.state().await?.consumer;
         let is_complete = |gathering: &mut Gathering| {
             state.num_ack_pending <= gathering.events.len()
                 && state.delivered.consumer_sequence < self.expected
         };
         if let Some(gathering) = self.gathering.take_if(is_complete) {
-            gathering.events.into_values().for_each(|event| self.desk.push(event));
+            gathering.events.into_values().for_each(|event| self.deliveries.push(event));
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::publish::webhooks::desk::{Found, Work};
-use crate::publish::webhooks::feed::Reader;
+use crate::publish::webhooks::deliveries::{Found, Work};
+use crate::publish::webhooks::event_reader::Reader;
 use crate::publish::webhooks::request::{Receiver, outgoing};
-use crate::publish::webhooks::schedule::Answer;
+use crate::publish::webhooks::schedule::RequestResult;
 
 /// A request that is over.
 pub(super) struct Sent {
@@ -20,7 +20,7 @@ pub(super) struct Sent {
 
 /// What came of it.
 pub(super) enum Answered {
-    Held(Answer),
+    Held(RequestResult),
     Line(Found),
 }
 
@@ -55,12 +55,12 @@ async fn send_whole(
     reader: &Reader,
     headers: &HeaderMap,
     body: Bytes,
-) -> (Answer, bool) {
+) -> (RequestResult, bool) {
     match outgoing(reader.jetstream(), headers, body).await {
         Ok(outgoing) => {
             let lacks_segments = outgoing.lacks_segments;
             (receiver.send(outgoing).await, lacks_segments)
         }
-        Err(reason) => (Answer::Unsent(reason), false),
+        Err(reason) => (RequestResult::Unsent(reason), false),
     }
 }

@@ -61,7 +61,7 @@ fn what_lies_behind_a_link_in_the_place_of_a_folder_is_neither_moved_nor_deleted
     let heard = HeardFile { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
     for fate in [Fate::Delete, Fate::Move(done.clone())] {
         let outcome = carry_out(&fate, &root, Path::new("deep/a.wav"), &heard).unwrap();
-        assert_eq!(outcome, Outcome::Absent);
+        assert_eq!(outcome, PutAway::Absent);
     }
     // Nor is a file moved to a folder behind a link.
     fs::remove_file(root.join("deep")).unwrap();

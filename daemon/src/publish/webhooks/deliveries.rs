@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use self::hasten::Early;
 use super::record::Line;
-use super::schedule::{Answer, Course, Next, Schedule};
+use super::schedule::{Course, Next, RequestResult, Schedule};
 
 /// The most events in memory, and the most of their bytes; a single event may be larger.
 pub const EVENTS: usize = 256;
@@ -44,7 +44,7 @@ pub enum Work<M> {
 
 /// What an answer means to the caller.
 #[derive(Debug)]
-pub struct Outcome<M> {
+pub struct Effect<M> {
     /// The event that was taken: to be acknowledged now.
     pub taken: Option<Event<M>>,
     /// Why the webhook has to pause.
@@ -55,9 +55,9 @@ pub struct Outcome<M> {
     pub removed: u64,
 }
 
-impl<M> Default for Outcome<M> {
+impl<M> Default for Effect<M> {
     fn default() -> Self {
-        Outcome { taken: None, pause: None, set_aside: false, removed: 0 }
+        Effect { taken: None, pause: None, set_aside: false, removed: 0 }
     }
 }
 
@@ -65,7 +65,7 @@ impl<M> Default for Outcome<M> {
 #[derive(Debug)]
 pub enum Found {
     /// The event at this stream sequence, with the answer to it.
-    Event(u64, Answer),
+    Event(u64, RequestResult),
     /// No event from the line's first sequence up to this one.
     Nothing { until: u64 },
     /// The stream did not answer.
@@ -73,7 +73,7 @@ pub enum Found {
 }
 
 #[derive(Debug)]
-pub struct Desk<M> {
+pub struct Deliveries<M> {
     schedule: Schedule,
     chains: HashMap<Uuid, Chain<M>>,
     startable: VecDeque<Uuid>,
@@ -97,9 +97,9 @@ struct Chain<M> {
     busy: bool,
 }
 
-impl<M: Clone> Desk<M> {
+impl<M: Clone> Deliveries<M> {
     pub fn new(schedule: Schedule, lines: Vec<Line>) -> Self {
-        Desk {
+        Deliveries {
             schedule,
             chains: HashMap::new(),
             startable: VecDeque::new(),
@@ -165,10 +165,10 @@ impl<M: Clone> Desk<M> {
     }
 
     /// Records the answer to the first event of a job in memory.
-    pub fn held_answered(&mut self, job: Uuid, answer: &Answer, now: Timestamp) -> Outcome<M> {
+    pub fn held_answered(&mut self, job: Uuid, answer: &RequestResult, now: Timestamp) -> Effect<M> {
         let mut course = Course::default();
         let next = self.schedule.after(&mut course, answer, now);
-        let mut outcome = Outcome::default();
+        let mut outcome = Effect::default();
         let Some(chain) = self.chains.get_mut(&job) else { return outcome };
         chain.busy = false;
         if next == Next::Taken {
@@ -204,15 +204,15 @@ impl<M: Clone> Desk<M> {
     }
 
     /// Records what was found for a line, and the answer to it.
-    pub fn line_answered(&mut self, job: Uuid, found: Found, now: Timestamp) -> Outcome<M> {
+    pub fn line_answered(&mut self, job: Uuid, found: Found, now: Timestamp) -> Effect<M> {
         self.busy.remove(&job);
-        let Some(mut line) = self.lines.remove(&job) else { return Outcome::default() };
+        let Some(mut line) = self.lines.remove(&job) else { return Effect::default() };
         self.changed = true;
-        let was_taken = matches!(found, Found::Event(_, Answer::Taken));
-        let mut outcome = Outcome::default();
+        let was_taken = matches!(found, Found::Event(_, RequestResult::Taken));
+        let mut outcome = Effect::default();
         match found {
             Found::Unknown(why) => {
-                let answer = Answer::Unsent(why);
+                let answer = RequestResult::Unsent(why);
                 let next = self.schedule.after(&mut line.course, &answer, now);
                 let next = self.after_early(&mut line, next, &answer);
                 outcome = self.follow(&mut line, next, &answer, now);
@@ -255,10 +255,10 @@ impl<M: Clone> Desk<M> {
     }
 
     /// Puts what follows a failed try into the line.
-    fn follow(&mut self, line: &mut Line, next: Next, answer: &Answer, now: Timestamp) -> Outcome<M> {
+    fn follow(&mut self, line: &mut Line, next: Next, answer: &RequestResult, now: Timestamp) -> Effect<M> {
         self.changed = true;
         line.why = why(answer);
-        let mut outcome = Outcome::default();
+        let mut outcome = Effect::default();
         match next {
             Next::Again(due) => line.due = Some(due),
             Next::Aside => {
@@ -320,7 +320,7 @@ impl<M: Clone> Desk<M> {
         lines
     }
 
-    /// The lines that [`Desk::lines`] returned last are stored: the events in them may be acknowledged.
+    /// The lines that [`Deliveries::lines`] returned last are stored: the events in them may be acknowledged.
     pub fn stored(&mut self) -> Vec<Event<M>> {
         self.changed = false;
         let moved = std::mem::take(&mut self.moved);
@@ -354,11 +354,11 @@ impl<M: Clone> Desk<M> {
 }
 
 /// An answer in the operator's words.
-pub fn why(answer: &Answer) -> String {
+pub fn why(answer: &RequestResult) -> String {
     match answer {
-        Answer::Taken => "taken".into(),
-        Answer::Later(why) | Answer::Refused(why) | Answer::Unsent(why) => why.clone(),
-        Answer::Gone => "410 Gone".into(),
+        RequestResult::Taken => "taken".into(),
+        RequestResult::Later(why) | RequestResult::Refused(why) | RequestResult::Unsent(why) => why.clone(),
+        RequestResult::Gone => "410 Gone".into(),
     }
 }
 

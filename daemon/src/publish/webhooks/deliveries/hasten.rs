@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::Desk;
+use super::Deliveries;
 use crate::publish::webhooks::record::Line;
-use crate::publish::webhooks::schedule::{Answer, Next};
+use crate::publish::webhooks::schedule::{Next, RequestResult};
 
 /// So many jobs are tried before their time at once: as many as have a request under way. Each one that is taken makes room for the next.
 const AT_ONCE: usize = 16;
@@ -17,7 +17,7 @@ pub(super) enum Early {
     Failed,
 }
 
-impl<M> Desk<M> {
+impl<M> Deliveries<M> {
     /// The receiver has taken an event: makes lines due that wait because it was away.
     pub(super) fn hasten(&mut self, now: Timestamp) {
         let due = self.lines.values().filter(|line| line.due.is_some_and(|due| due <= now)).count();
@@ -35,11 +35,11 @@ impl<M> Desk<M> {
     }
 
     /// What follows a try of a line: an early one that fails does not count, and the next one comes in its own time.
-    pub(super) fn after_early(&mut self, line: &mut Line, next: Next, answer: &Answer) -> Next {
+    pub(super) fn after_early(&mut self, line: &mut Line, next: Next, answer: &RequestResult) -> Next {
         match (self.early.remove(&line.job), next) {
             (Some(Early::Due(own)), Next::Again(due)) => {
                 self.early.insert(line.job, Early::Failed);
-                if !matches!(answer, Answer::Later(_)) {
+                if !matches!(answer, RequestResult::Later(_)) {
                     return Next::Again(due);
                 }
                 line.course.tries -= 1;

@@ -1,4 +1,4 @@
-//! Listens to one lane of a recording, a channel or the mixed ones: its speech, its level, its pieces.
+//! Listens to one signal of a recording, a channel or the mixed ones: its speech, its level, its pieces.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,12 +6,12 @@ use std::ops::Range;
 use hark_sdk::event::TimeSpan;
 
 use super::ProbeError;
-use super::lanes::Block;
+use super::analysis::AnalysisPlan;
 use super::plan::{Listen, Piece, Planner};
 use super::sample::Sample;
+use super::signals::Block;
 use super::silence::Skipper;
 use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector};
-use super::survey::SurveyPlan;
 
 /// Speech with a gap of at most so many milliseconds is one: the gap is within a word, or between two of a phrase.
 const GAP_MS: u64 = 250;
@@ -19,7 +19,7 @@ const GAP_MS: u64 = 250;
 /// Shorter sound that the detector takes for speech, in milliseconds, is a click.
 const SHORTEST_MS: u64 = 64;
 
-/// How much of a lane the detector hears.
+/// How much of a signal the detector hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hearing {
     /// All of it: what it says is measured.
@@ -28,11 +28,11 @@ pub(super) enum Hearing {
     Sample,
 }
 
-/// A lane that is being listened to.
-pub(super) struct Lane {
+/// A signal that is being listened to.
+pub(super) struct Listener {
     framer: Framer,
     ear: Ear,
-    heard: Heard,
+    heard: Findings,
 }
 
 enum Ear {
@@ -46,14 +46,14 @@ enum Ear {
 }
 
 /// What follows once it is known of a frame whether it is speech, if it is heard.
-struct Heard {
+struct Findings {
     sound: Sound,
     next: u64,
     skipper: Option<Skipper>,
     planner: Option<Planner>,
 }
 
-/// What was heard on a lane.
+/// What was heard on a signal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Sound {
     /// In order of time. Empty if only a sample was heard.
@@ -70,9 +70,9 @@ pub(super) struct Sound {
     samples: u64,
 }
 
-impl Lane {
-    pub(super) fn new(plan: SurveyPlan, hearing: Hearing, full_scale: f32) -> Lane {
-        let heard = Heard {
+impl Listener {
+    pub(super) fn new(plan: AnalysisPlan, hearing: Hearing, full_scale: f32) -> Listener {
+        let heard = Findings {
             sound: Sound::default(),
             next: 0,
             skipper: plan.skip_silence.then(Skipper::default),
@@ -84,7 +84,7 @@ impl Lane {
             }
             Hearing::Sample => Ear::Sample(Sample::new()),
         };
-        Lane { framer: Framer::new(full_scale), ear, heard }
+        Listener { framer: Framer::new(full_scale), ear, heard }
     }
 
     /// Takes the next samples; hands the pieces that they complete to `found`.
@@ -94,14 +94,14 @@ impl Lane {
     pub(super) fn push(
         &mut self,
         block: &Block<'_>,
-        lane: usize,
+        signal: usize,
         mut found: impl FnMut(Piece),
     ) -> Result<(), ProbeError> {
-        let Lane { framer, ear, heard } = self;
-        let samples = block.lane(lane);
+        let Listener { framer, ear, heard } = self;
+        let samples = block.signal(signal);
         match ear {
             Ear::All { detector, frames, speech } => {
-                framer.push(block, lane, |frame, _| frames.push_back(frame));
+                framer.push(block, signal, |frame, _| frames.push_back(frame));
                 detector.set_rate(block.rate)?;
                 detector.push(samples, |is_speech| speech.push_back(is_speech));
                 while let (Some(frame), Some(is_speech)) = (frames.front(), speech.front()) {
@@ -113,7 +113,7 @@ impl Lane {
             Ear::Sample(sample) => {
                 sample.set_rate(block.rate)?;
                 let mut begin = 0;
-                framer.push(block, lane, |frame, end| {
+                framer.push(block, signal, |frame, end| {
                     sample.push(&samples[begin..end]);
                     begin = end;
                     heard.push_sampled(frame, sample, &mut found);
@@ -126,7 +126,7 @@ impl Lane {
 
     /// Ends a recording of this length.
     pub(super) fn finish(self, duration_ms: u64, mut found: impl FnMut(Piece)) -> Sound {
-        let Lane { mut framer, ear, mut heard } = self;
+        let Listener { mut framer, ear, mut heard } = self;
         let rest = framer.rest();
         match ear {
             Ear::All { mut detector, mut frames, mut speech } => {
@@ -156,9 +156,9 @@ pub(super) fn known(frames: &[Frame], range: Range<usize>) -> Vec<bool> {
     frames[range].iter().map(|frame| frame.is_speech).collect()
 }
 
-impl Heard {
+impl Findings {
     fn push(&mut self, frame: Frame, listen: Listen<'_>, found: &mut impl FnMut(Piece)) {
-        let Heard { sound, next, skipper, planner } = self;
+        let Findings { sound, next, skipper, planner } = self;
         let at = *next;
         *next += 1;
         sound.add(at, frame);

@@ -1,4 +1,4 @@
-//! What the channels of a recording become: mixed to one stream of samples, or a stream for each. Such a stream is a lane.
+//! What the channels of a recording become: mixed to one stream of samples, or a stream for each. Such a stream is a signal.
 
 use std::ops::Range;
 
@@ -7,23 +7,23 @@ use super::time::Time;
 /// Mixed channels with less of the energy of the first one (-30 dB) cancel each other out.
 const INVERTED: f32 = 0.001;
 
-/// What a recording with several channels is decoded to. Each stream of samples is a lane.
+/// What a recording with several channels is decoded to. Each stream of samples is a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lanes {
-    /// One lane: the channels mixed.
+pub(super) enum Signals {
+    /// One signal: the channels mixed.
     Mixed,
-    /// A lane for each of so many channels.
+    /// A signal for each of so many channels.
     Each(usize),
-    /// One lane: this channel, from 0.
+    /// One signal: this channel, from 0.
     Only(usize),
 }
 
-impl Lanes {
+impl Signals {
     /// How many there are.
     pub(super) fn count(self) -> usize {
         match self {
-            Lanes::Each(count) => count.max(1),
-            Lanes::Mixed | Lanes::Only(_) => 1,
+            Signals::Each(count) => count.max(1),
+            Signals::Mixed | Signals::Only(_) => 1,
         }
     }
 }
@@ -35,83 +35,83 @@ pub(super) struct Block<'d> {
     pub(super) begin: Time,
     /// In hertz.
     pub(super) rate: u32,
-    /// One for silence, which all lanes share.
-    lanes: &'d [Vec<f32>],
+    /// One for silence, which all signals share.
+    signals: &'d [Vec<f32>],
     /// Of several mixed channels; else empty.
     levels: &'d [f32],
     range: Range<usize>,
 }
 
 impl<'d> Block<'d> {
-    /// Silence on all lanes.
+    /// Silence on all signals.
     pub(super) fn silent(begin: Time, rate: u32, silence: &'d [Vec<f32>; 1], count: usize) -> Block<'d> {
-        Block { begin, rate, lanes: silence, levels: &[], range: 0..count }
+        Block { begin, rate, signals: silence, levels: &[], range: 0..count }
     }
 
-    /// How many samples each lane has.
+    /// How many samples each signal has.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// The samples of a lane.
-    pub(super) fn lane(&self, lane: usize) -> &[f32] {
-        &self.lanes[lane.min(self.lanes.len() - 1)][self.range.clone()]
+    /// The samples of a signal.
+    pub(super) fn signal(&self, signal: usize) -> &[f32] {
+        &self.signals[signal.min(self.signals.len() - 1)][self.range.clone()]
     }
 
-    /// For each sample of a lane the highest level of its channels.
-    pub(super) fn levels(&self, lane: usize) -> &[f32] {
-        if self.levels.is_empty() { self.lane(lane) } else { &self.levels[self.range.clone()] }
+    /// For each sample of a signal the highest level of its channels.
+    pub(super) fn levels(&self, signal: usize) -> &[f32] {
+        if self.levels.is_empty() { self.signal(signal) } else { &self.levels[self.range.clone()] }
     }
 }
 
-/// The decoded samples of a packet, lane by lane.
+/// The decoded samples of a packet, signal by signal.
 pub(super) struct Samples {
-    kind: Lanes,
+    kind: Signals,
     /// At least one; all of the same length.
-    lanes: Vec<Vec<f32>>,
+    signals: Vec<Vec<f32>>,
     /// Of several mixed channels; else empty.
     levels: Vec<f32>,
 }
 
 impl Samples {
-    pub(super) fn new(kind: Lanes) -> Samples {
-        Samples { kind, lanes: vec![Vec::new(); kind.count()], levels: Vec::new() }
+    pub(super) fn new(kind: Signals) -> Samples {
+        Samples { kind, signals: vec![Vec::new(); kind.count()], levels: Vec::new() }
     }
 
-    /// How many each lane has.
+    /// How many each signal has.
     pub(super) fn len(&self) -> usize {
-        self.lanes[0].len()
+        self.signals[0].len()
     }
 
     pub(super) fn clear(&mut self) {
-        self.lanes.iter_mut().for_each(Vec::clear);
+        self.signals.iter_mut().for_each(Vec::clear);
         self.levels.clear();
     }
 
-    /// Shortens the lanes, or adds silence.
+    /// Shortens the signals, or adds silence.
     pub(super) fn resize(&mut self, count: usize) {
-        self.lanes.iter_mut().for_each(|lane| lane.resize(count, 0.0));
+        self.signals.iter_mut().for_each(|signal| signal.resize(count, 0.0));
         self.levels.truncate(count);
     }
 
     /// These of them, which begin at this time.
     pub(super) fn block(&self, begin: Time, rate: u32, range: Range<usize>) -> Block<'_> {
-        Block { begin, rate, lanes: &self.lanes, levels: &self.levels, range }
+        Block { begin, rate, signals: &self.signals, levels: &self.levels, range }
     }
 
-    /// Makes the lanes of the interleaved channels.
+    /// Makes the signals of the interleaved channels.
     pub(super) fn spread(&mut self, interleaved: &mut Vec<f32>, channels: usize) {
         match self.kind {
-            Lanes::Mixed | Lanes::Only(_) if channels == 1 => {
+            Signals::Mixed | Signals::Only(_) if channels == 1 => {
                 self.levels.clear();
-                std::mem::swap(&mut self.lanes[0], interleaved);
+                std::mem::swap(&mut self.signals[0], interleaved);
             }
-            Lanes::Mixed => self.mix(interleaved, channels),
-            Lanes::Only(channel) => pick(interleaved, channels, channel, &mut self.lanes[0]),
-            Lanes::Each(_) => {
-                for (channel, lane) in self.lanes.iter_mut().enumerate() {
-                    pick(interleaved, channels, channel, lane);
+            Signals::Mixed => self.mix(interleaved, channels),
+            Signals::Only(channel) => pick(interleaved, channels, channel, &mut self.signals[0]),
+            Signals::Each(_) => {
+                for (channel, signal) in self.signals.iter_mut().enumerate() {
+                    pick(interleaved, channels, channel, signal);
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Samples {
     /// Makes one channel of the interleaved ones, and the levels of the loudest.
     fn mix(&mut self, interleaved: &[f32], channels: usize) {
         self.levels.clear();
-        let samples = &mut self.lanes[0];
+        let samples = &mut self.signals[0];
         samples.clear();
         let share = 1.0 / channels as f32;
         let (mut together, mut apart) = (0.0, 0.0);
@@ -141,12 +141,12 @@ impl Samples {
 
 /// One of the interleaved channels. A part of a recording that has one channel only is heard on all; a channel that a part has not is
 /// silent in it.
-fn pick(interleaved: &[f32], channels: usize, channel: usize, lane: &mut Vec<f32>) {
-    lane.clear();
+fn pick(interleaved: &[f32], channels: usize, channel: usize, signal: &mut Vec<f32>) {
+    signal.clear();
     if channel >= channels && channels > 1 {
-        lane.resize(interleaved.len() / channels, 0.0);
+        signal.resize(interleaved.len() / channels, 0.0);
         return;
     }
     let first = if channels == 1 { 0 } else { channel };
-    lane.extend(interleaved.chunks_exact(channels).map(|frame| frame[first]));
+    signal.extend(interleaved.chunks_exact(channels).map(|frame| frame[first]));
 }

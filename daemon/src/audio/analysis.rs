@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
 use super::doubles::Doubles;
-use super::lane::{Hearing, Lane, Sound};
-use super::lanes::Lanes;
+use super::listener::{Hearing, Listener, Sound};
 use super::outside::Opened;
 use super::plan::Piece;
 use super::probe::Content;
+use super::signals::Signals;
 use super::source::Source;
 use super::speech::{FRAME_MS, full_scale};
 use super::talk::{Spoken, Talk, talk};
 use super::time::Time;
 use super::{MOST_CHANNELS, Probe, ProbeError, Section};
 
-/// What a survey is for.
+/// What an analysis is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SurveyPlan {
+pub struct AnalysisPlan {
     /// Milliseconds of the longest piece; `None`: the recording is not cut.
     pub longest_ms: Option<u64>,
     /// Each channel by itself; else they are mixed.
@@ -29,7 +29,7 @@ pub struct SurveyPlan {
 
 /// What listening through a recording found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Survey {
+pub struct Analysis {
     /// Container, codec and so on; `duration_ms` is the length of what was decoded.
     pub probe: Probe,
     /// The pieces to send, in order of time and channel. Together they are the recording without the pieces in which nothing is above
@@ -68,7 +68,7 @@ impl Sounding {
 /// Up to this length all of any recording is heard, in milliseconds.
 const HEARD_WHOLE: u64 = 300_000;
 
-impl SurveyPlan {
+impl AnalysisPlan {
     /// How much of a recording is heard. Hearing all of it takes several times the CPU of decoding it, so of a long one this is done only for
     /// what was asked for: who speaks when, and where silence is.
     fn hearing(self, probe: &Probe) -> Hearing {
@@ -77,7 +77,7 @@ impl SurveyPlan {
     }
 }
 
-/// What a survey tells while it goes on.
+/// What an analysis tells while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
     /// A piece to send.
@@ -86,48 +86,49 @@ pub(super) enum Progress {
     Until(u64),
 }
 
-/// How often a survey tells how far it is, in milliseconds of the recording: on a busy machine the audio of half a minute is decoded well
+/// How often an analysis tells how far it is, in milliseconds of the recording: on a busy machine the audio of half a minute is decoded well
 /// within the time after which a worker counts as hanging.
 pub(super) const TOLD_EVERY: u64 = 30_000;
 
-/// Takes what a survey tells.
+/// Takes what an analysis tells.
 pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
 
-/// Listens through a recording. If the channels are mixed, the survey tells each piece when it finds it. If they are split, it
+/// Listens through a recording. If the channels are mixed, the analysis tells each piece when it finds it. If they are split, it
 /// tells all pieces at the end, when it knows which channels repeat others.
 ///
 /// # Errors
 /// As for [`super::probe()`], and [`ProbeError::Undecodable`].
-pub(super) fn survey(
+pub(super) fn analyze(
     mut source: Source,
     hint: Option<&str>,
-    plan: SurveyPlan,
+    plan: AnalysisPlan,
     tell: Tell<'_>,
-) -> Result<Survey, ProbeError> {
+) -> Result<Analysis, ProbeError> {
     let content = Content::find(&mut source, hint)?;
     let mut probe = content.probe(&mut source)?;
     let opened = Opened::new(&source, content).map_err(|error| error.of_codec(&probe))?;
     probe.channels = probe.channels.or(opened.sound().0);
     let kind = match probe.channels {
-        Some(count @ 2..) if plan.split => Lanes::Each(count.min(MOST_CHANNELS) as usize),
-        _ => Lanes::Mixed,
+        Some(count @ 2..) if plan.split => Signals::Each(count.min(MOST_CHANNELS) as usize),
+        _ => Signals::Mixed,
     };
-    let is_split = kind != Lanes::Mixed;
+    let is_split = kind != Signals::Mixed;
     let mut decoder = Decoder::of(source, opened, kind)?;
     let full_scale = full_scale(probe.codec.as_deref());
     let hearing = plan.hearing(&probe);
-    let mut lanes: Vec<Lane> = (0..kind.count()).map(|_| Lane::new(plan, hearing, full_scale)).collect();
+    let mut listeners: Vec<Listener> =
+        (0..kind.count()).map(|_| Listener::new(plan, hearing, full_scale)).collect();
     let mut doubles = Doubles::new(kind.count());
-    let mut survey = Survey { probe, silent: true, ..Survey::default() };
+    let mut analysis = Analysis { probe, silent: true, ..Analysis::default() };
     let (mut found, mut told) = (Vec::new(), 0);
     while let Some(block) = decoder.next(Time::MAX)? {
-        for (number, lane) in (0..).zip(&mut lanes) {
-            lane.push(&block, number, |piece| found.push((number, piece)))?;
+        for (number, listener) in (0..).zip(&mut listeners) {
+            listener.push(&block, number, |piece| found.push((number, piece)))?;
         }
         doubles.push(&block);
         let until = decoder.delivered_ms();
         if !is_split {
-            survey.add(std::mem::take(&mut found), is_split, u64::MAX, tell)?;
+            analysis.add(std::mem::take(&mut found), is_split, u64::MAX, tell)?;
         }
         if until >= told + TOLD_EVERY {
             told = until;
@@ -136,19 +137,19 @@ pub(super) fn survey(
     }
     let duration = decoder.delivered_ms();
     if duration == 0 {
-        return Err(ProbeError::nothing().of_codec(&survey.probe));
+        return Err(ProbeError::nothing().of_codec(&analysis.probe));
     }
     let sounds: Vec<Sound> = (0..)
-        .zip(lanes)
-        .map(|(number, lane)| lane.finish(duration, |piece| found.push((number, piece))))
+        .zip(listeners)
+        .map(|(number, listener)| listener.finish(duration, |piece| found.push((number, piece))))
         .collect();
-    survey.measure(&sounds, &doubles.finish(), duration);
-    survey.add(found, is_split, duration, tell)?;
-    Ok(survey)
+    analysis.measure(&sounds, &doubles.finish(), duration);
+    analysis.add(found, is_split, duration, tell)?;
+    Ok(analysis)
 }
 
-impl Survey {
-    /// Adds pieces of a recording that ends at `end_ms` at the latest, by the lanes that they belong to.
+impl Analysis {
+    /// Adds pieces of a recording that ends at `end_ms` at the latest, by the signals that they belong to.
     fn add(
         &mut self,
         found: Vec<(usize, Piece)>,
@@ -156,17 +157,17 @@ impl Survey {
         end_ms: u64,
         tell: Tell<'_>,
     ) -> Result<(), ProbeError> {
-        let is_sent = |lane: usize| self.channels.get(lane).is_none_or(Sounding::is_to_be_sent);
-        let found = found.into_iter().filter(|(lane, piece)| !piece.is_silent && is_sent(*lane));
+        let is_sent = |signal: usize| self.channels.get(signal).is_none_or(Sounding::is_to_be_sent);
+        let found = found.into_iter().filter(|(signal, piece)| !piece.is_silent && is_sent(*signal));
         let mut sections: Vec<Section> = found
-            .map(|(lane, piece)| {
+            .map(|(signal, piece)| {
                 let parts = piece.parts.iter().map(|part| {
                     let [begin_ms, end_ms] =
                         [part.start, part.end].map(|frames| end_ms.min(frames * FRAME_MS));
                     TimeSpan { begin_ms, end_ms }
                 });
                 let parts = parts.filter(|part| part.begin_ms < part.end_ms).collect();
-                Section { channel: is_split.then_some(lane as u32), parts }
+                Section { channel: is_split.then_some(signal as u32), parts }
             })
             .filter(|section: &Section| !section.parts.is_empty())
             .collect();
@@ -178,7 +179,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Adds what the lanes heard.
+    /// Adds what the signals heard.
     fn measure(&mut self, sounds: &[Sound], doubles: &[Option<usize>], duration_ms: u64) {
         let doubles = doubles.iter().map(|double| double.map(|earlier| earlier as u32));
         let channels = sounds.iter().zip(doubles).map(|(sound, doubles)| Sounding {

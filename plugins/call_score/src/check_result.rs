@@ -8,26 +8,26 @@ use crate::config::Config;
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct CheckResult {
     /// `None`: it could not be measured.
     pub(crate) passed: Option<bool>,
     /// Why, for a person: figures, segments, seconds.
     pub(crate) why: String,
 }
 
-impl Verdict {
-    pub(crate) fn of(passed: bool, why: String) -> Verdict {
-        Verdict { passed: Some(passed), why }
+impl CheckResult {
+    pub(crate) fn of(passed: bool, why: String) -> CheckResult {
+        CheckResult { passed: Some(passed), why }
     }
 
-    pub(crate) fn not_measured(why: impl Display) -> Verdict {
-        Verdict { passed: None, why: format!("not measured: {why}") }
+    pub(crate) fn not_measured(why: impl Display) -> CheckResult {
+        CheckResult { passed: None, why: format!("not measured: {why}") }
     }
 }
 
 /// The score sheet, as it is published. What could not be measured is left out of the sum; if nothing could, there is no score.
-pub(crate) fn sheet(config: &Config, verdicts: &[Verdict]) -> Value {
-    let of = |wanted: fn(&Verdict) -> bool| -> f64 {
+pub(crate) fn sheet(config: &Config, verdicts: &[CheckResult]) -> Value {
+    let of = |wanted: fn(&CheckResult) -> bool| -> f64 {
         let counted = config.checks.iter().zip(verdicts).filter(|(_, verdict)| wanted(verdict));
         counted.filter_map(|(check, _)| check.weight).sum()
     };
@@ -45,7 +45,7 @@ pub(crate) fn sheet(config: &Config, verdicts: &[Verdict]) -> Value {
     };
     // A hair below the limit by the arithmetic of the machine is not below it.
     let passed = score.map(|score| !is_fatal && score >= config.pass - 1e-9);
-    let check = |(check, verdict): (&crate::config::Check, &Verdict)| json!({ "name": check.name, "weight": round(check.weight.unwrap_or(0.0)), "passed": verdict.passed, "why": verdict.why });
+    let check = |(check, verdict): (&crate::config::Check, &CheckResult)| json!({ "name": check.name, "weight": round(check.weight.unwrap_or(0.0)), "passed": verdict.passed, "why": verdict.why });
     let checks: Vec<Value> = config.checks.iter().zip(verdicts).map(check).collect();
     json!({ "score": score.map(round), "passed": passed, "checks": checks })
 }

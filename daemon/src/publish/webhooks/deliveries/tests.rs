@@ -13,14 +13,14 @@ fn id(job: u8) -> Uuid {
     Uuid::from_u128(u128::from(job))
 }
 
-/// A stream, its consumer, a bucket and a receiver around a desk.
+/// A stream, its consumer, a bucket and a receiver around the deliveries.
 struct Around {
     stream: Vec<(u64, u8)>,
     /// Sequences that the consumer has not had an acknowledgement of.
     unacknowledged: Vec<u64>,
     handed: usize,
     bucket: Vec<Line>,
-    desk: Desk<()>,
+    deliveries: Deliveries<()>,
     /// What the receiver took: job and sequence.
     taken: Vec<(u8, u64)>,
     now: Timestamp,
@@ -33,7 +33,7 @@ impl Around {
             unacknowledged: Vec::new(),
             handed: 0,
             bucket: Vec::new(),
-            desk: Desk::new(Schedule::default(), Vec::new()),
+            deliveries: Deliveries::new(Schedule::default(), Vec::new()),
             taken: Vec::new(),
             now: start(),
         }
@@ -45,25 +45,25 @@ impl Around {
     }
 
     fn feed(&mut self, most: usize) {
-        for _ in 0..most.min(self.desk.room(10)) {
+        for _ in 0..most.min(self.deliveries.room(10)) {
             let Some((sequence, _)) = self.stream.get(self.handed).copied() else { return };
             self.handed += 1;
             self.unacknowledged.push(sequence);
-            self.desk.push(self.event(sequence));
+            self.deliveries.push(self.event(sequence));
         }
     }
 
     fn store(&mut self) {
-        let Some(lines) = self.desk.to_store() else { return };
+        let Some(lines) = self.deliveries.to_store() else { return };
         self.bucket = lines;
-        for event in self.desk.stored() {
+        for event in self.deliveries.stored() {
             self.unacknowledged.retain(|sequence| *sequence != event.sequence);
         }
     }
 
     /// The daemon is killed before the acknowledgements of what it stored have left.
     fn store_and_crash(&mut self) {
-        if let Some(lines) = self.desk.to_store() {
+        if let Some(lines) = self.deliveries.to_store() {
             self.bucket = lines;
         }
         self.crash();
@@ -71,25 +71,25 @@ impl Around {
 
     /// The daemon is killed, and another one takes over.
     fn crash(&mut self) {
-        self.desk = Desk::new(Schedule::default(), self.bucket.clone());
+        self.deliveries = Deliveries::new(Schedule::default(), self.bucket.clone());
         let mut redelivered = std::mem::take(&mut self.unacknowledged);
         redelivered.sort_unstable();
         for sequence in redelivered {
             self.unacknowledged.push(sequence);
-            self.desk.push(self.event(sequence));
+            self.deliveries.push(self.event(sequence));
         }
     }
 
     /// Makes one request; `answer`: of the receiver. False: there is nothing to do.
-    fn request(&mut self, answer: Answer) -> bool {
-        match self.desk.start(self.now) {
+    fn request(&mut self, answer: RequestResult) -> bool {
+        match self.deliveries.start(self.now) {
             None => false,
             Some(Work::Held(event)) => {
                 let job = event.job.as_u128() as u8;
-                if answer == Answer::Taken {
+                if answer == RequestResult::Taken {
                     self.taken.push((job, event.sequence));
                 }
-                if let Some(taken) = self.desk.held_answered(event.job, &answer, self.now).taken {
+                if let Some(taken) = self.deliveries.held_answered(event.job, &answer, self.now).taken {
                     self.unacknowledged.retain(|sequence| *sequence != taken.sequence);
                 }
                 true
@@ -100,14 +100,14 @@ impl Around {
                     self.stream.iter().find(|(at, of)| *of == job && *at >= line.first && *at <= line.last);
                 let found = match next {
                     Some((sequence, _)) => {
-                        if answer == Answer::Taken {
+                        if answer == RequestResult::Taken {
                             self.taken.push((job, *sequence));
                         }
                         Found::Event(*sequence, answer)
                     }
                     None => Found::Nothing { until: line.last },
                 };
-                self.desk.line_answered(line.job, found, self.now);
+                self.deliveries.line_answered(line.job, found, self.now);
                 true
             }
         }
@@ -115,16 +115,16 @@ impl Around {
 
     /// Everything is taken from now on.
     fn finish(&mut self) {
-        self.desk.retry(self.now);
+        self.deliveries.retry(self.now);
         for _ in 0..10_000 {
             self.feed(usize::MAX);
             self.store();
-            if !self.request(Answer::Taken) && self.handed == self.stream.len() {
+            if !self.request(RequestResult::Taken) && self.handed == self.stream.len() {
                 self.store();
                 return;
             }
         }
-        panic!("it does not end: {:?}", self.desk);
+        panic!("it does not end: {:?}", self.deliveries);
     }
 
     /// The first time that each event was taken, by job.
@@ -147,9 +147,9 @@ impl Around {
         assert_eq!(self.firsts(), wanted, "every event, in the order of its job");
         assert_eq!(self.unacknowledged, Vec::<u64>::new());
         assert!(
-            self.desk.lines().is_empty() && self.desk.events == 0 && self.desk.bytes == 0,
+            self.deliveries.lines().is_empty() && self.deliveries.events == 0 && self.deliveries.bytes == 0,
             "{:?}",
-            self.desk
+            self.deliveries
         );
         assert_eq!(self.bucket, Vec::<Line>::new());
     }
@@ -160,18 +160,18 @@ fn other_jobs_go_on_while_one_waits_and_its_later_events_wait_with_it() {
     let mut around = Around::new();
     around.stream = vec![(1, 1), (2, 1), (3, 2), (4, 1)];
     around.feed(9);
-    assert!(around.request(Answer::Later("503".into())));
-    assert!(around.request(Answer::Taken));
-    assert!(!around.request(Answer::Taken), "the line is due in five seconds");
+    assert!(around.request(RequestResult::Later("503".into())));
+    assert!(around.request(RequestResult::Taken));
+    assert!(!around.request(RequestResult::Taken), "the line is due in five seconds");
     assert_eq!(around.taken, [(2, 3)]);
-    let line = &around.desk.lines()[0];
+    let line = &around.deliveries.lines()[0];
     assert_eq!((line.first, line.last, line.events, line.why.as_str()), (1, 4, 3, "503"));
     assert_eq!(around.unacknowledged, [1, 2, 4], "until the line is stored");
     around.store();
     assert_eq!(around.unacknowledged, Vec::<u64>::new());
-    assert_eq!(around.desk.next_due(), Some(start() + Duration::from_secs(5)));
+    assert_eq!(around.deliveries.next_due(), Some(start() + Duration::from_secs(5)));
     around.now += Duration::from_secs(5);
-    while around.request(Answer::Taken) {}
+    while around.request(RequestResult::Taken) {}
     around.store();
     around.assert_kept();
 }
@@ -183,14 +183,14 @@ fn what_is_set_aside_waits_for_an_operator_and_is_counted() {
     around.feed(9);
     for _ in 0..3 {
         around.now += Duration::from_secs(60);
-        assert!(around.request(Answer::Refused("404".into())));
+        assert!(around.request(RequestResult::Refused("404".into())));
     }
     around.now += Duration::from_secs(86_400);
-    assert!(!around.request(Answer::Taken), "no try by itself");
-    assert_eq!((around.desk.lines()[0].due, around.desk.waiting()), (None, 2));
-    around.desk.resume(around.now);
-    assert!(!around.request(Answer::Taken), "resuming is not retrying");
-    assert_eq!(around.desk.retry(around.now), 2);
+    assert!(!around.request(RequestResult::Taken), "no try by itself");
+    assert_eq!((around.deliveries.lines()[0].due, around.deliveries.waiting()), (None, 2));
+    around.deliveries.resume(around.now);
+    assert!(!around.request(RequestResult::Taken), "resuming is not retrying");
+    assert_eq!(around.deliveries.retry(around.now), 2);
     around.finish();
     around.assert_kept();
 }
@@ -200,37 +200,38 @@ fn a_receiver_that_takes_nothing_pauses_the_webhook_before_the_memory_grows() {
     let mut around = Around::new();
     around.stream = (0..5_000).map(|at| (at + 1, 0)).collect();
     // Each event of a job of its own.
-    let mut desk: Desk<()> = Desk::new(Schedule { refusals: 1, ..Schedule::default() }, Vec::new());
+    let mut deliveries: Deliveries<()> =
+        Deliveries::new(Schedule { refusals: 1, ..Schedule::default() }, Vec::new());
     let mut paused = None;
     for sequence in 1..=5_000_u64 {
-        assert!(desk.room(10) > 0);
+        assert!(deliveries.room(10) > 0);
         let job = Uuid::from_u128(sequence.into());
-        desk.push(Event { sequence, job, source: "calls".into(), bytes: 10, message: () });
-        desk.start(start());
-        let outcome = desk.held_answered(job, &Answer::Refused("404".into()), start());
+        deliveries.push(Event { sequence, job, source: "calls".into(), bytes: 10, message: () });
+        deliveries.start(start());
+        let outcome = deliveries.held_answered(job, &RequestResult::Refused("404".into()), start());
         paused = outcome.pause;
-        desk.stored();
+        deliveries.stored();
         if paused.is_some() {
             break;
         }
     }
     assert_eq!(paused.unwrap(), "500 jobs are set aside, the last one for 404");
-    assert_eq!(desk.events, 0);
+    assert_eq!(deliveries.events, 0);
 }
 
 #[test]
 fn a_receiver_that_is_away_stops_the_feed_before_the_memory_grows() {
-    let mut desk: Desk<()> = Desk::new(Schedule::default(), Vec::new());
+    let mut deliveries: Deliveries<()> = Deliveries::new(Schedule::default(), Vec::new());
     let mut sequence = 0;
-    while desk.room(10) > 0 {
+    while deliveries.room(10) > 0 {
         sequence += 1;
         let job = Uuid::from_u128(sequence.into());
-        desk.push(Event { sequence, job, source: "calls".into(), bytes: 10, message: () });
-        desk.start(start());
-        desk.held_answered(job, &Answer::Later("503".into()), start());
-        desk.stored();
+        deliveries.push(Event { sequence, job, source: "calls".into(), bytes: 10, message: () });
+        deliveries.start(start());
+        deliveries.held_answered(job, &RequestResult::Later("503".into()), start());
+        deliveries.stored();
     }
-    assert_eq!((desk.lines().len(), desk.events), (LINES, 0));
+    assert_eq!((deliveries.lines().len(), deliveries.events), (LINES, 0));
 }
 
 /// So many jobs wait for half a minute, as the receiver was away for two tries.
@@ -240,7 +241,7 @@ fn away(jobs: u8) -> Around {
     around.feed(usize::MAX);
     for _ in 0..2 {
         around.now += Duration::from_secs(5);
-        while around.request(Answer::Later("503".into())) {}
+        while around.request(RequestResult::Later("503".into())) {}
     }
     around
 }
@@ -250,12 +251,13 @@ fn a_receiver_that_is_back_gets_at_once_what_waits_sixteen_jobs_at_a_time() {
     let mut around = away(100);
     around.stream.push((101, 101));
     around.feed(1);
-    let due =
-        |around: &Around| around.desk.lines().iter().filter(|line| line.due <= Some(around.now)).count();
-    assert!(around.request(Answer::Taken), "a job that comes in");
+    let due = |around: &Around| {
+        around.deliveries.lines().iter().filter(|line| line.due <= Some(around.now)).count()
+    };
+    assert!(around.request(RequestResult::Taken), "a job that comes in");
     for left in (1..=100).rev() {
         assert_eq!(due(&around), left.min(16));
-        assert!(around.request(Answer::Taken));
+        assert!(around.request(RequestResult::Taken));
     }
     around.store();
     around.assert_kept();
@@ -267,23 +269,23 @@ fn an_event_at_which_the_receiver_fails_alone_is_tried_early_once() {
     let own = around.now + Duration::from_secs(30);
     around.stream.extend([(2, 2), (3, 2), (4, 2)]);
     around.feed(3);
-    assert!(around.request(Answer::Taken), "another job");
-    assert!(around.request(Answer::Later("500".into())), "the early try");
-    assert!(around.request(Answer::Taken) && around.request(Answer::Taken));
-    assert!(!around.request(Answer::Taken), "it waits for its own time");
-    assert_eq!((around.desk.next_due(), around.desk.lines()[0].course.tries), (Some(own), 2));
+    assert!(around.request(RequestResult::Taken), "another job");
+    assert!(around.request(RequestResult::Later("500".into())), "the early try");
+    assert!(around.request(RequestResult::Taken) && around.request(RequestResult::Taken));
+    assert!(!around.request(RequestResult::Taken), "it waits for its own time");
+    assert_eq!((around.deliveries.next_due(), around.deliveries.lines()[0].course.tries), (Some(own), 2));
     around.finish();
     around.assert_kept();
 }
 
 #[test]
 fn a_window_has_so_many_events_and_bytes() {
-    let mut desk: Desk<()> = Desk::new(Schedule::default(), Vec::new());
-    assert_eq!(desk.room(1 << 20), BYTES >> 20);
-    desk.push(Event { sequence: 1, job: id(1), source: String::new(), bytes: BYTES - 1, message: () });
-    assert_eq!(desk.room(1 << 20), 1, "one more may be larger than what is left");
-    desk.push(Event { sequence: 2, job: id(2), source: String::new(), bytes: 1, message: () });
-    assert_eq!(desk.room(1 << 20), 0);
+    let mut deliveries: Deliveries<()> = Deliveries::new(Schedule::default(), Vec::new());
+    assert_eq!(deliveries.room(1 << 20), BYTES >> 20);
+    deliveries.push(Event { sequence: 1, job: id(1), source: String::new(), bytes: BYTES - 1, message: () });
+    assert_eq!(deliveries.room(1 << 20), 1, "one more may be larger than what is left");
+    deliveries.push(Event { sequence: 2, job: id(2), source: String::new(), bytes: 1, message: () });
+    assert_eq!(deliveries.room(1 << 20), 0);
 }
 
 #[test]
@@ -291,12 +293,12 @@ fn what_the_stream_removed_from_a_line_is_counted() {
     let mut around = Around::new();
     around.stream = vec![(1, 1), (2, 1), (3, 1)];
     around.feed(9);
-    around.request(Answer::Later("503".into()));
-    let line = Found::Event(3, Answer::Taken);
+    around.request(RequestResult::Later("503".into()));
+    let line = Found::Event(3, RequestResult::Taken);
     around.now += Duration::from_secs(5);
-    assert!(matches!(around.desk.start(around.now), Some(Work::Line(_))));
-    assert_eq!(around.desk.line_answered(id(1), line, around.now).removed, 2);
-    assert!(around.desk.lines().is_empty());
+    assert!(matches!(around.deliveries.start(around.now), Some(Work::Line(_))));
+    assert_eq!(around.deliveries.line_answered(id(1), line, around.now).removed, 2);
+    assert!(around.deliveries.lines().is_empty());
 }
 
 /// One step of a history.
@@ -331,11 +333,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Feed(most) => around.feed(most),
-                Step::Request(0) => drop(around.request(Answer::Later("503".into()))),
-                Step::Request(1) => drop(around.request(Answer::Refused("404".into()))),
-                Step::Request(2) => drop(around.request(Answer::Gone)),
-                Step::Request(3) => drop(around.request(Answer::Unsent("no object".into()))),
-                Step::Request(_) => drop(around.request(Answer::Taken)),
+                Step::Request(0) => drop(around.request(RequestResult::Later("503".into()))),
+                Step::Request(1) => drop(around.request(RequestResult::Refused("404".into()))),
+                Step::Request(2) => drop(around.request(RequestResult::Gone)),
+                Step::Request(3) => drop(around.request(RequestResult::Unsent("no object".into()))),
+                Step::Request(_) => drop(around.request(RequestResult::Taken)),
                 Step::Store => around.store(),
                 Step::Crash => around.crash(),
                 Step::StoreAndCrash => around.store_and_crash(),
@@ -352,15 +354,15 @@ fn of_a_forgotten_job_nothing_is_sent_and_others_go_on() {
     let mut around = Around::new();
     around.stream = vec![(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)];
     around.feed(4);
-    assert!(around.request(Answer::Later("503".into())), "job 1 waits in a line");
+    assert!(around.request(RequestResult::Later("503".into())), "job 1 waits in a line");
     around.store();
-    assert_eq!(around.desk.forget(id(1)), 2);
-    assert_eq!(around.desk.forget(id(2)), 2, "in memory");
+    assert_eq!(around.deliveries.forget(id(1)), 2);
+    assert_eq!(around.deliveries.forget(id(2)), 2, "in memory");
     around.store();
     assert_eq!((around.bucket.len(), around.unacknowledged.len()), (0, 0));
     around.feed(1);
-    while around.request(Answer::Taken) {}
+    while around.request(RequestResult::Taken) {}
     assert_eq!(around.taken, [(3, 5)]);
-    assert_eq!(around.desk.forget(id(1)), 0);
-    assert_eq!(around.desk.waiting(), 0);
+    assert_eq!(around.deliveries.forget(id(1)), 0);
+    assert_eq!(around.deliveries.waiting(), 0);
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::support::{CEILING, HookReceiver, NatsServer, SECRET, wait_until};
 
 /// A broker with the stream of events, a receiver, and the config of a webhook `crm` for it.
-pub struct Desk {
+pub struct WebhookStage {
     pub nats: NatsServer,
     pub receiver: HookReceiver,
     pub config: Nats,
@@ -33,8 +33,8 @@ pub struct Daemon {
     task: JoinHandle<()>,
 }
 
-impl Desk {
-    pub async fn set() -> Desk {
+impl WebhookStage {
+    pub async fn set() -> WebhookStage {
         let nats = NatsServer::start().await;
         let config = Nats {
             servers: vec![nats.url()],
@@ -54,7 +54,7 @@ impl Desk {
         };
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
-        Desk { nats, receiver: HookReceiver::start().await, config, schedule, context, folder }
+        WebhookStage { nats, receiver: HookReceiver::start().await, config, schedule, context, folder }
     }
 
     /// The webhook `crm`, for jobs' first and last events and finals.

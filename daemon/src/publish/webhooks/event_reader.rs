@@ -13,7 +13,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::desk;
+use super::deliveries;
 use super::record::Line;
 use crate::broker::stream::find;
 use crate::broker::{JetStream, Refusals, Subjects};
@@ -33,7 +33,7 @@ pub enum Fed {
 }
 
 /// The consumer, with at most one request open.
-pub struct Feed {
+pub struct EventReader {
     jetstream: JetStream,
     consumer: PullConsumer,
     pub reader: Reader,
@@ -63,7 +63,7 @@ pub struct Reader {
     kinds: Vec<String>,
 }
 
-impl Feed {
+impl EventReader {
     /// Opens the consumer: created if absent, changed if it was created for other kinds or sources. A new one begins with the events that
     /// were stored since `since`: events that were stored between the start of the daemon and this moment are not passed over.
     ///
@@ -74,7 +74,7 @@ impl Feed {
         nats: &Nats,
         webhook: &Webhook,
         since: SystemTime,
-    ) -> Result<Feed, String> {
+    ) -> Result<EventReader, String> {
         jetstream.check_server().map_err(|error| error.to_string())?;
         let found = find(jetstream, &nats.events_stream).await.map_err(|error| error.to_string())?;
         let stream = found.ok_or_else(|| format!("the stream {} does not exist yet", nats.events_stream))?;
@@ -87,13 +87,13 @@ impl Feed {
             ack_policy: AckPolicy::Explicit,
             ack_wait: nats.ack_wait,
             filter_subjects: filters(&subjects, webhook),
-            max_ack_pending: i64::try_from(desk::EVENTS).unwrap_or(i64::MAX),
+            max_ack_pending: i64::try_from(deliveries::EVENTS).unwrap_or(i64::MAX),
             ..pull::Config::default()
         };
         let consumer = ensure(jetstream, &stream, &durable, wanted).await?;
         let inbox = Subject::from(jetstream.client().new_inbox());
         let answers = jetstream.client().subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
-        Ok(Feed {
+        Ok(EventReader {
             named: format!(".CONSUMER.MSG.NEXT.{}.{durable}\"", nats.events_stream),
             reader: Reader { jetstream: jetstream.clone(), stream, subjects, kinds: webhook.kinds.clone() },
             refusals: jetstream.refusals().listen(),
