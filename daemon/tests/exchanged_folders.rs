@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::{CEILING, Emulator, Hark, NatsServer, sha256, wait_until, wav};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-const FILES: u64 = 150;
+const FILES: u64 = 60;
 const FOLDERS: [&str; 2] = ["moved", "deleted"];
 
 /// A thread that exchanges pairs of paths until it is stopped; an even number of exchanges, so that the paths are as at the start.
