@@ -1,6 +1,6 @@
 //! Opus for symphonia, which demuxes it and does not decode it.
 
-use opus_decoder::OpusDecoder;
+use opus_pure::OpusDecoder;
 use symphonia::core::audio::{
     AsGenericAudioBufferRef, AudioBuffer, AudioMut, AudioSpec, GenericAudioBufferRef, layouts,
 };
@@ -40,7 +40,7 @@ impl Opus {
         };
         let rate = parameters.sample_rate.unwrap_or(COUNTED);
         let decoder =
-            OpusDecoder::new(rate, channels).map_err(|_| Error::Unsupported("opus: sample rate"))?;
+            OpusDecoder::new(rate as i32, channels).map_err(|_| Error::Unsupported("opus: sample rate"))?;
         let longest = rate as usize * LONGEST_PACKET_MS / 1_000;
         Ok(Opus {
             parameters: parameters.clone(),
@@ -60,7 +60,8 @@ impl Opus {
 
 impl AudioDecoder for Opus {
     fn reset(&mut self) {
-        self.decoder.reset();
+        // It fails only where it could not be made either.
+        let _ = self.decoder.reset_state();
     }
 
     fn codec_info(&self) -> &CodecInfo {
@@ -72,7 +73,8 @@ impl AudioDecoder for Opus {
     }
 
     fn decode_ref(&mut self, packet: &PacketRef<'_>) -> Result<GenericAudioBufferRef<'_>> {
-        let Ok(decoded) = self.decoder.decode_float(packet.data, &mut self.samples, false) else {
+        let longest = self.samples.len() / self.channels;
+        let Ok(decoded) = self.decoder.decode(packet.data, longest, &mut self.samples) else {
             return decode_error("opus: damaged packet");
         };
         self.buffer.clear();

@@ -201,6 +201,18 @@ fn every_fixture_decodes_to_its_length() {
     }
 }
 
+/// Of a telephone: 8 kHz, a tone that begins at 300 Hz and rises by 1,200 Hz a second.
+#[test]
+fn narrow_opus_keeps_its_pitch() {
+    let (samples, rate) = decode(&read("narrow.opus"));
+    let tenths = samples.chunks_exact(rate as usize / 10);
+    for (number, tenth) in tenths.enumerate().skip(1).take(12) {
+        let heard = tenth.windows(2).filter(|two| two[0] < 0.0 && two[1] >= 0.0).count() as f64 * 10.0;
+        let played = 300.0 + 1_200.0 * (number as f64 + 0.5) / 10.0;
+        assert!((heard - played).abs() < 60.0, "{heard} Hz where {played} Hz are played");
+    }
+}
+
 #[test]
 fn joined_streams_follow_each_other() {
     for (name, once) in [("tagged.mp3", 1_500), ("call.opus", 1_506), ("call.ogg", 1_500)] {
