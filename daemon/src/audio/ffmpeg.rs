@@ -6,18 +6,22 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::index_first::index_first;
 use crate::os::{ChildCommand, Limits, packet, sandbox};
 
 /// The demuxers that ffmpeg may be started with, by the formats that [`super::signature`] names.
@@ -49,11 +53,10 @@ const DEMUXERS: [(&str, &str); 25] = [
     ("wv", "wv"),
 ];
 
-/// A file of up to so many bytes is read into memory, where ffmpeg can go back in it: phones write the index of a 3gp file last, and some
-/// AVI files have sound and pictures one after the other. The fifth version reads standard input in no other way.
-const READ_WHOLE: u64 = 64 << 20;
+/// ISO media of up to so many bytes whose index comes last is put in order in memory first ([`index_first`]).
+const PUT_IN_ORDER: u64 = 64 << 20;
 
-/// Bytes that are read at once of a longer file.
+/// Bytes that are read at once.
 const BLOCK: u64 = 1 << 20;
 
 /// ffmpeg keeps twice of what it reads at once, and maps 100 MB of libraries.
@@ -63,7 +66,8 @@ const LIMITS: Limits = Limits {
     cpu_seconds: Some(1_200),
     // The standard three, the socket, and the libraries one by one.
     descriptors: Some(32),
-    file_bytes: Some(0),
+    // Memory in which a file is put in order; none is left when the process becomes ffmpeg.
+    file_bytes: Some(PUT_IN_ORDER),
     tasks: None,
 };
 
@@ -105,7 +109,6 @@ impl Decoding {
 struct Order {
     program: PathBuf,
     demuxer: String,
-    bytes: u64,
 }
 
 /// What the child answers before it becomes ffmpeg, and again if it could not.
@@ -135,8 +138,7 @@ pub(super) async fn start(
     let (end, begin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (process, socket) = ChildCommand::new(executable, "ffmpeg").limits(LIMITS).spawn_packets().await?;
     let decoding = Decoding { process };
-    let order =
-        Order { program: program.to_owned(), demuxer: demuxer.to_owned(), bytes: file.metadata()?.len() };
+    let order = Order { program: program.to_owned(), demuxer: demuxer.to_owned() };
     socket.send(&serde_json::to_vec(&order)?, Some(file.as_fd())).await?;
     socket.send(b"pipe", Some(begin.as_fd())).await?;
     drop(begin);
@@ -177,13 +179,10 @@ pub fn run(socket: &OwnedFd) -> io::Result<()> {
     let (order, file) = receive()?;
     let (_, pipe) = receive()?;
     let order: Order = serde_json::from_slice(&order)?;
+    let input = if order.demuxer == "mov" { in_order(File::from(file))? } else { File::from(file) };
+    setrlimit(Resource::Fsize, Rlimit { current: Some(0), maximum: Some(0) })?;
     let mut command = Command::new(&order.program);
-    command
-        .args(arguments(&order.demuxer, order.bytes))
-        .env_clear()
-        .stdin(file)
-        .stdout(pipe)
-        .stderr(Stdio::null());
+    command.args(arguments(&order.demuxer)).env_clear().stdin(input).stdout(pipe).stderr(Stdio::null());
     let tell = |answer: &Answer| packet::send(socket.as_fd(), &serde_json::to_vec(answer)?, None);
     tell(&Answer::Confined(sandbox::confine_ffmpeg(&order.program)))?;
     let error = command.exec();
@@ -191,11 +190,25 @@ pub fn run(socket: &OwnedFd) -> io::Result<()> {
     Err(error)
 }
 
+/// ISO media as ffmpeg can read it from standard input: with its index first.
+fn in_order(file: File) -> io::Result<File> {
+    let length = file.metadata()?.len();
+    if length > PUT_IN_ORDER {
+        return Ok(file);
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let Some(ordered) = index_first(&bytes) else { return Ok(file) };
+    let mut memory = File::from(memfd_create("hark-ordered", MemfdFlags::CLOEXEC)?);
+    memory.write_all(&ordered)?;
+    memory.rewind()?;
+    Ok(memory)
+}
+
 /// Decode the first sound track of standard input with this demuxer alone; gaps of more than a tenth of a second become silence.
-fn arguments(demuxer: &str, bytes: u64) -> Vec<OsString> {
-    let block = if bytes <= READ_WHOLE { bytes + 1 } else { BLOCK };
+fn arguments(demuxer: &str) -> Vec<OsString> {
     let input = format!(
-        "-nostdin -hide_banner -loglevel quiet -threads 1 -protocol_whitelist pipe,fd -format_whitelist {demuxer} -blocksize {block} \
+        "-nostdin -hide_banner -loglevel quiet -threads 1 -protocol_whitelist pipe,fd -format_whitelist {demuxer} -blocksize {BLOCK} \
          -f {demuxer} -i pipe:0"
     );
     let output =

@@ -17,6 +17,7 @@ mod flac;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod index_first;
 mod last_frame;
 mod layer2;
 mod length;

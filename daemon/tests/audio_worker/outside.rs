@@ -5,7 +5,7 @@ use harkd::audio::{AnalysisPlan, Section};
 use harkd::config::PieceFormat;
 
 use super::*;
-use crate::support::ffmpeg::has_ffmpeg;
+use crate::support::ffmpeg::{amr, has_ffmpeg, remuxed};
 
 /// Two channels at 8 kHz, one with a tone of 200 Hz for three seconds of each four, the other one with a tone of 300 Hz in the second half.
 fn samples(seconds: usize) -> Vec<[i16; 2]> {
@@ -78,6 +78,22 @@ async fn what_ffmpeg_decodes_is_cut_like_what_symphonia_decodes() {
             assert!(of_au == of_wav, "{channel:?} {begin}..{end}");
         }
     }
+}
+
+/// As phones write it, and of more than ffmpeg keeps of a pipe.
+#[tokio::test]
+async fn an_index_behind_the_audio_is_read_first() {
+    if !has_ffmpeg("an_index_behind_the_audio") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let phone = file(&remuxed(&amr(120), "amr", "-f 3gp"));
+    let probe = workers.probe(&phone, None).await.unwrap();
+    assert_eq!((&*probe.format, probe.duration_ms, probe.channels), ("3gp", Some(120_000), Some(1)));
+    let last = section(None, 118_000, 119_000);
+    let piece = workers.piece(&phone, None, last, PieceFormat::Wav).await.unwrap();
+    assert_eq!(piece.len(), 44 + 32_000);
 }
 
 #[tokio::test]
