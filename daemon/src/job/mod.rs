@@ -327,10 +327,15 @@ impl Transcript {
     /// The transcript of a piece that carries `span` with the times of the whole recording, its channels and their roles.
     pub fn placed(mut self, span: &Span, plan: &Plan) -> Transcript {
         for segment in &mut self.segments {
-            segment.begin_ms = segment.begin_ms.map(|time| span.begins_at(time));
-            segment.end_ms = segment.end_ms.map(|time| span.ends_at(time));
+            (segment.begin_ms, segment.end_ms) = match (segment.begin_ms, segment.end_ms) {
+                (Some(begin), Some(end)) => {
+                    let (begin, end) = span.placed(begin, end);
+                    (Some(begin), Some(end))
+                }
+                (begin, end) => (begin.map(|time| span.begins_at(time)), end.map(|time| span.ends_at(time))),
+            };
             for word in segment.words.iter_mut().flatten() {
-                (word.begin_ms, word.end_ms) = (span.begins_at(word.begin_ms), span.ends_at(word.end_ms));
+                (word.begin_ms, word.end_ms) = span.placed(word.begin_ms, word.end_ms);
             }
             if let (Some(_), [channel]) = (&plan.split, &span.channels[..]) {
                 segment.channel = *channel;

@@ -72,6 +72,27 @@ impl Span {
         Span { channels: self.channels.clone(), begin_ms, end_ms: Some(end_ms), parts }
     }
 
+    /// Where in the recording it lies what a recognizer heard from `begin` to `end` milliseconds of what is sent. Recognizers' times are off
+    /// by some tenths of a second: what reaches so little over a place where two parts meet does not lie on both sides of the silence that is
+    /// left out there.
+    pub fn placed(&self, begin: u64, end: u64) -> (u64, u64) {
+        const SLACK: u64 = 250;
+        let is_slack = |over: u64, rest: u64| over < SLACK && over < rest;
+        let (mut from, mut to, mut joint) = (begin, end, 0);
+        for (part_begin, part_end) in &self.parts {
+            joint += part_end.saturating_sub(*part_begin);
+            if begin >= joint || joint >= end {
+                continue;
+            }
+            if is_slack(joint - begin, end - joint) {
+                from = joint;
+            } else if is_slack(end - joint, joint - begin) {
+                to = to.min(joint);
+            }
+        }
+        (self.begins_at(from), self.ends_at(to))
+    }
+
     /// When something begins in the recording that begins `time` milliseconds after what is sent begins. Where two parts meet, it begins
     /// with the second one.
     pub fn begins_at(&self, time: u64) -> u64 {
@@ -227,6 +248,26 @@ mod tests {
         let whole = Span::part(100, 600);
         assert_eq!(whole.slice(50, 180), Span::part(150, 280));
         assert_eq!((whole.begins_at(7), whole.ends_at(7), whole.sent_ms()), (107, 107, Some(500)));
+    }
+
+    #[test]
+    fn what_reaches_a_little_over_a_joint_lies_on_its_other_side() {
+        let span = Span {
+            parts: vec![(1_000, 4_000), (9_000, 12_000), (20_000, 23_000)],
+            ..Span::part(1_000, 23_000)
+        };
+        for (heard, lies) in [
+            ((0, 3_000), (1_000, 4_000)),
+            ((2_900, 5_000), (9_000, 11_000)),
+            ((500, 3_200), (1_500, 4_000)),
+            ((2_800, 6_200), (9_000, 12_000)),
+            ((2_500, 5_000), (3_500, 11_000)),
+            ((2_950, 3_020), (3_950, 4_000)),
+            ((5_990, 6_400), (20_000, 20_400)),
+        ] {
+            assert_eq!(span.placed(heard.0, heard.1), lies, "{heard:?}");
+        }
+        assert_eq!(Span::part(100, 600).placed(7, 20), (107, 120));
     }
 
     proptest! {
