@@ -72,6 +72,20 @@ async fn the_newer_flash_streams_its_text_and_tells_who_said_which_word_when() {
     assert!(partials.contains(&"That damn".to_owned()), "{partials:?}");
 }
 
+/// The emulator refuses to be asked, as a service may.
+#[tokio::test]
+async fn a_model_that_tells_no_speakers_is_not_asked_for_them() {
+    let (nats, (audio, manifest)) = (NatsServer::start().await, dialogue(8));
+    let service = Emulator::knowing(manifest, &["--token-delay", "0ms"]).await;
+    let mut hark = setup(&nats, &service, "fun-asr-flash", "fun-asr", "speakers = 1").start().await;
+    hark.drop_file("calls", "a.wav", &audio);
+    let (made, _) = final_of(&mut hark).await;
+    assert_eq!(
+        (&made["text"], made["segments"][0].get("speaker")),
+        (&json!("That damn contract. Let us see."), None)
+    );
+}
+
 #[tokio::test]
 async fn the_newer_tasks_tell_words_and_speakers_unmasked() {
     for (seed, model) in [(2, "qwen-audio-3.1-asr-flash-filetrans"), (3, "fun-asr")] {

@@ -11,7 +11,7 @@ use super::objects::Held;
 use super::revisions::Revision;
 use super::tasks::Place;
 use super::{PieceTask, Tools, failure};
-use crate::config::{Route, Secret};
+use crate::config::{Route, Secret, Tells};
 use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
@@ -108,7 +108,8 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some(intent) = tools.intend(&task, marker.clone(), &permit, &recognizer).await? else {
         return Ok(());
     };
-    let request = request(&task, &route, &plan, &hints, audio, marker.as_deref());
+    let tells = recognizer.profile().limits.tells;
+    let request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
     if selects && channels as usize > request.channels.len() {
@@ -129,6 +130,7 @@ fn request<'a>(
     task: &'a PieceTask,
     route: &'a Route,
     plan: &'a Plan,
+    tells: Tells,
     hints: &'a Hints,
     audio: Audio<'a>,
     marker: Option<&'a str>,
@@ -142,8 +144,8 @@ fn request<'a>(
         hints,
         itn: route.itn,
         words: route.words,
-        // Each piece would count its own speakers from 0.
-        speakers: if plan.cut.is_some() { 0 } else { route.speakers },
+        // Each piece would count its own speakers from 0; a model that does not tell them may refuse to be asked.
+        speakers: if plan.cut.is_some() || !tells.speakers { 0 } else { route.speakers },
         partials: route.partials,
         duration_ms: piece.asked_for().sent_ms().or(job.recording.duration_ms),
         marker,
