@@ -15,8 +15,11 @@ const HALF_TOKENS_A_SECOND: u64 = 25;
 /// Tokens of a request besides its audio (successors.md 4, measured).
 const TOKENS_A_REQUEST: u64 = 57;
 
-/// Tokens that a second of speech takes in an answer (successors.md 4: an hour's words cost about 10,600).
+/// Tokens that a second of audio takes in an answer (successors.md 4: an hour's words cost about 10,600).
 const WORDS_A_SECOND: u64 = 3;
+
+/// The same where it is known how much is said. An hour of talk has some 45 minutes of speech.
+const WORDS_A_SECOND_OF_SPEECH: u64 = 4;
 
 /// Prices of the service's models by region (successors.md 4, dashscope-protocol.md 5): a glob over the model's name, and dollars for a
 /// second, for a million tokens of input, and for a million tokens of output. The first that matches counts.
@@ -77,6 +80,13 @@ impl Price {
                 .then(|| seconds.saturating_mul(HALF_TOKENS_A_SECOND) / 2 + TOKENS_A_REQUEST),
             output_tokens: has_tokens.then(|| seconds.saturating_mul(WORDS_A_SECOND)),
         }
+    }
+
+    /// As [`Self::estimate`], where so much speech was found in it.
+    pub fn estimate_of_speech(&self, seconds: u64, speech_ms: u64) -> Usage {
+        let estimate = self.estimate(seconds);
+        let words = speech_ms.saturating_mul(WORDS_A_SECOND_OF_SPEECH) / 1_000;
+        Usage { output_tokens: estimate.output_tokens.map(|_| words), ..estimate }
     }
 }
 
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!(price.cost_micro(price.estimate(3_600)), 11_835);
         assert_eq!(price.cost_micro(Usage::seconds(3_600)), 11_835, "tokens that are not told are estimated");
         assert_eq!(price.cost_micro(Usage::default()), 0);
+        // Two channels that speak in turn: 757 x 0.15 + 76 x 0.47.
+        assert_eq!(price.cost_micro(price.estimate_of_speech(56, 19_000)), 149);
     }
 
     #[test]

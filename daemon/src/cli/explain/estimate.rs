@@ -85,7 +85,7 @@ impl Estimator {
                 true => {
                     Some(self.listened(&file, extension, &plan).await.map_err(|error| error.to_string())?)
                 }
-                false => facts.duration_ms.map(|length| Requests { pieces: vec![length], channels: 1 }),
+                false => facts.duration_ms.map(Requests::one),
             };
             if let Some(requests) = requests {
                 self.price(&plan, &requests, &mut explained);
@@ -110,7 +110,7 @@ impl Estimator {
             let (plan, mut explained) = planned?;
             let length = facts.duration_ms.filter(|_| plan.cut.is_none() && plan.split.is_none());
             if let Some(length) = length {
-                self.price(&plan, &Requests { pieces: vec![length], channels: 1 }, &mut explained);
+                self.price(&plan, &Requests::one(length), &mut explained);
             }
             Ok(explained)
         };
@@ -169,14 +169,16 @@ impl Estimator {
     ) -> Result<Requests, ProbeError> {
         let analysis = self.workers.analyze(file, extension, analysis_plan(plan), |_| {}).await?;
         let sent = channels_to_send(&analysis).len();
+        let speech_ms = Some(analysis.speech_ms);
         if plan.cut.is_some() {
             let pieces = analysis.sections.iter().map(Section::length).collect();
-            return Ok(Requests { pieces, channels: if plan.split.is_some() { sent } else { 1 } });
+            return Ok(Requests { pieces, channels: if plan.split.is_some() { sent } else { 1 }, speech_ms });
         }
         let length = analysis.probe.duration_ms.unwrap_or(0);
         Ok(Requests {
             pieces: if sent == 0 { Vec::new() } else { vec![length * sent as u64] },
             channels: sent,
+            speech_ms,
         })
     }
 
@@ -186,7 +188,13 @@ impl Estimator {
         let is_own = self.profiles.iter().any(|offer| offer.engine == plan.engine && offer.only_by_name);
         let billed = |length: &u64| if is_own { length.div_ceil(1_000) } else { length / 1_000 };
         let seconds = requests.pieces.iter().map(billed);
-        let micro: u64 = seconds.clone().map(|seconds| price.cost_micro(price.estimate(seconds))).sum();
+        let all: u64 = requests.pieces.iter().sum();
+        let usage = |length: &u64| match requests.speech_ms {
+            // Spread evenly over what is sent.
+            Some(speech) => price.estimate_of_speech(billed(length), speech * length / all.max(1)),
+            None => price.estimate(billed(length)),
+        };
+        let micro: u64 = requests.pieces.iter().map(|length| price.cost_micro(usage(length))).sum();
         explained.pieces = Some(requests.pieces.len());
         explained.channels = Some(requests.channels);
         explained.seconds = Some(seconds.sum());
@@ -198,6 +206,15 @@ struct Requests {
     /// Milliseconds that each request is billed for.
     pieces: Vec<u64>,
     channels: usize,
+    /// The speech that was found; `None`: the recording was not listened to.
+    speech_ms: Option<u64>,
+}
+
+impl Requests {
+    /// One request, of a recording as it is.
+    fn one(length: u64) -> Requests {
+        Requests { pieces: vec![length], channels: 1, speech_ms: None }
+    }
 }
 
 fn named(path: String, explained: Result<Explained, String>) -> Explained {
