@@ -16,7 +16,7 @@ pub(super) struct Refused {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Usage {
     /// Billed seconds of audio, by the qwen3 models.
-    seconds: Option<u64>,
+    seconds: Option<f64>,
     /// The same, by the others.
     duration: Option<f64>,
     /// Tokens of the request and of the answer, by models with a price per token.
@@ -28,7 +28,7 @@ impl From<Usage> for event::Usage {
     fn from(usage: Usage) -> Self {
         let Usage { seconds, duration, input_tokens, output_tokens } = usage;
         // A part of a second counts as one; a negative number, or none, becomes 0.
-        let seconds = seconds.unwrap_or_else(|| duration.unwrap_or(0.0).ceil() as u64);
+        let seconds = seconds.or(duration).unwrap_or(0.0).ceil() as u64;
         event::Usage { seconds, input_tokens, output_tokens }
     }
 }
@@ -167,6 +167,7 @@ mod tests {
     fn seconds_are_read_under_either_name_and_rounded_up() {
         let seconds = |usage: Value| event::Usage::from(read::<Usage>(&usage)).seconds;
         assert_eq!(seconds(json!({"seconds": 3})), 3);
+        assert_eq!(seconds(json!({"seconds": 2.96})), 3);
         assert_eq!(seconds(json!({"duration": 3.2})), 4);
         assert_eq!(seconds(json!({"duration": 4})), 4);
         assert_eq!(seconds(json!({})), 0);
