@@ -125,7 +125,7 @@ impl Default for DirectorySource {
             path: PathBuf::new(),
             route: DEFAULT_ROUTE.into(),
             recursive: true,
-            include: vec!["**/*.{3gp,aac,aif,aiff,amr,ape,au,avi,caf,flac,flv,g729,gsm,m4a,mkv,mov,mp2,mp3,mp4,mpeg,mpg,oga,ogg,opus,ts,w64,wav,webm,wma,wmv,wv}".into()],
+            include: vec!["**/*.{3g2,3gp,aac,aif,aifc,aiff,amr,ape,asf,au,avi,caf,flac,flv,g729,gsm,m4a,m4b,mka,mkv,mov,mp2,mp3,mp4,mpeg,mpg,oga,ogg,opus,spx,ts,w64,wav,webm,wma,wmv,wv}".into()],
             exclude: Vec::new(),
             existing: Existing::Skip,
             settle: Duration::from_secs(2),
