@@ -19,7 +19,7 @@ pub(crate) enum Context {
     None,
 }
 
-const PHONE: [&str; 33] = [
+const PHONE: [&str; 37] = [
     "phone",
     "phones",
     "telephone",
@@ -45,6 +45,10 @@ const PHONE: [&str; 33] = [
     "联系",
     "拨打",
     "致电",
+    "请打",
+    "打给",
+    "打到",
+    "打这个",
     "传真",
     "電話",
     "携帯",
@@ -124,6 +128,17 @@ pub(crate) fn context(text: &str, at: usize) -> Context {
         (_, Some(_)) => Context::Order,
         _ => Context::None,
     }
+}
+
+/// Whether the words behind a number say that it is a phone's: "5550199 is my number", 21236838にお電話ください.
+pub(crate) fn is_called(after: &str) -> bool {
+    static CALLED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let spaced = r"is (?:my|his|her|their|our) (?:(?:phone|cell|mobile|home|work|office) )?(?:number|phone|cell|mobile)(?-u:\b)";
+        let chinese = "是[我他她]的?(?:电话|手机|号码)";
+        let japanese = "(?:に|まで|へ)[おご]?(?:電話|連絡|かけ)";
+        Regex::new(&format!(r"^[\s,，、]*(?:{spaced}|{chinese}|{japanese})")).ok()
+    });
+    CALLED.as_ref().is_some_and(|called| called.is_match(after))
 }
 
 /// Where a word ends that is in a text, as a whole word where words have spaces; the last one of several.

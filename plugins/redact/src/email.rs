@@ -35,9 +35,11 @@ const PLACE: [&str; 12] = [
 const MOST_WORDS: usize = 3;
 
 /// What signs are called.
-const SIGNS: [(&str, &str); 16] = [
+const SIGNS: [(&str, &str); 20] = [
     ("at", "@"),
     ("艾特", "@"),
+    ("爱特", "@"),
+    ("小老鼠", "@"),
     ("圈a", "@"),
     ("アットマーク", "@"),
     ("アット", "@"),
@@ -51,14 +53,19 @@ const SIGNS: [(&str, &str); 16] = [
     ("dash", "-"),
     ("hyphen", "-"),
     ("ハイフン", "-"),
+    ("横杠", "-"),
+    ("杠", "-"),
     ("plus", "+"),
 ];
 
-const AT: &str = r"(?:@|(?-u:\b)at(?-u:\b)|艾特|圈a|アットマーク|アット)";
+const AT: &str =
+    r"(?:@|(?-u:\b)at(?:\s+sign|\s+the\s+rate(?:\s+of)?)?(?-u:\b)|艾特|爱特|小老鼠|圈a|アットマーク|アット)";
 /// Signs that only an address has: beside them katakana and Chinese digits are its letters.
-const NATIVE_AT: &str = r"(?:艾特|圈a|アットマーク|アット)";
+const NATIVE_AT: &str = r"(?:艾特|爱特|小老鼠|圈a|アットマーク|アット)";
 const DOT: &str = r"(?:\.|(?-u:\b)dot(?-u:\b)|点|點|ドット)";
-const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|ドット|アンダーバー|ハイフン)";
+const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|横杠|杠|ドット|アンダーバー|ハイフン)";
+/// What a speaker pauses with, before and behind a sign.
+const PAUSE: &str = r"[\s,，、]*";
 const LABEL: &str = r"[\p{Latin}\p{N}_-]+";
 const NATIVE_LABEL: &str = r"[\p{Latin}\p{N}_\p{Katakana}ー零一二三四五六七八九幺-]+";
 /// A digit that is said: "at one six three dot com".
@@ -75,11 +82,11 @@ const LAST_IN_KANA: [&str; 4] = ["コム", "ネット", "ジェーピー", "シ�
 
 /// The part from the "at" on; its first label may be said in letters or two words.
 static DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let last = format!(r"(?:\s*{DOT}\s*{LAST}|\.\p{{Latin}}{{2,}})");
+    let last = format!(r"(?:{PAUSE}{DOT}{PAUSE}{LAST}|\.\p{{Latin}}{{2,}})");
     let ways = [(AT, LABEL), (NATIVE_AT, NATIVE_LABEL)].map(|(at, label)| {
-        let part = format!(r"{label}(?:\s*(?:dash|hyphen)(?-u:\b)\s*{label})*");
+        let part = format!(r"{label}(?:\s*(?:(?:dash|hyphen)(?-u:\b)|横杠|杠|ハイフン)\s*{label})*");
         let first = format!(r"(?:(?:[\p{{Latin}}\p{{N}}]|{DIGIT})\s+)*{part}(?:\s+{label})?");
-        format!(r"\s*{at}\s*{first}(?:\s*{DOT}\s*{part})*?{last}(?:\s*{DOT}\s*{LAST})*")
+        format!(r"{PAUSE}{at}{PAUSE}{first}(?:{PAUSE}{DOT}{PAUSE}{part})*?{last}(?:\s*{DOT}\s*{LAST})*")
     });
     Regex::new(&ways.join("|")).ok()
 });
@@ -116,13 +123,20 @@ static BEGUN: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// The addresses in a folded text.
 pub(crate) fn find(text: &str) -> Vec<Range<usize>> {
     let Some(domain) = DOMAIN.as_ref() else { return Vec::new() };
-    let mut last = 0;
+    let (mut last, mut from) = (0, 0);
     let mut found = Vec::new();
-    for at in domain.find_iter(text) {
-        if let Some(begin) = local(&text[last..at.start()], Sign::of(at.as_str())) {
+    while let Some(at) = domain.find_at(text, from) {
+        let sign = Sign::of(at.as_str());
+        // "mail me at john.smith@example.com": this "at" is before an address, not in it.
+        if sign == Sign::Spoken && text[at.end()..].trim_start_matches(is_of_local).starts_with('@') {
+            from = at.start() + at.as_str().find("at").map_or(1, |begin| begin + 1);
+            continue;
+        }
+        if let Some(begin) = local(&text[last..at.start()], sign) {
             found.push(last + begin..at.end());
             last = at.end();
         }
+        from = at.end();
     }
     found.extend(announced(text));
     found
@@ -173,27 +187,36 @@ impl Sign {
     }
 }
 
+fn is_of_local(it: char) -> bool {
+    is_latin(it) || it.is_ascii_digit() || LOCAL_SIGNS.contains(it)
+}
+
+/// 田中アットマーク, 张三@, zhang三@: where a name of some characters at the end of a text begins, up to a verb.
+fn name(near: &str) -> Option<usize> {
+    let near = near.trim_end();
+    let name = near.char_indices().rev().take(4);
+    let name = name.take_while(|(_, it)| is_han(*it) && !"是为為叫".contains(*it));
+    let begin = name.last()?.0;
+    Some(near[..begin].trim_end_matches(|it| is_latin(it) || it.is_ascii_digit()).len())
+}
+
 /// Where the local part at the end of a text begins.
 fn local(text: &str, sign: Sign) -> Option<usize> {
     // An address is short; the regex looks at no more than this.
     let from = near_end(text, 128);
     let near = &text[from..];
-    let is_of_local = |it: char| is_latin(it) || it.is_ascii_digit() || LOCAL_SIGNS.contains(it);
     let written = near.trim_end_matches(is_of_local).len();
     let regex = if sign == Sign::Native { &NATIVE_LOCAL } else { &LOCAL };
     let found = regex.as_ref()?.find(near);
     if sign == Sign::Written {
         let begin = found.map_or(near.len(), |found| found.start()).min(written);
-        return (begin < near.len()).then_some(from + begin);
+        return if begin < near.len() { Some(from + begin) } else { name(near).map(|begin| from + begin) };
     }
     let is_short = |found: &regex::Match| found.len() <= 6 && found.as_str().chars().all(is_han);
     if sign == Sign::Native && found.as_ref().is_none_or(is_short) {
-        // 田中アットマーク, 张三艾特: a name of some characters, up to a verb.
-        let name = near.char_indices().rev().take(4);
-        let name = name.take_while(|(_, it)| is_han(*it) && !"是为為".contains(*it));
-        return name.last().map(|(begin, _)| from + begin);
+        return name(near).map(|begin| from + begin);
     }
-    let found = found?;
+    let Some(found) = found else { return name(near).map(|begin| from + begin) };
     let first = found.as_str().split_whitespace().next()?;
     if found.as_str() == first && PLACE.contains(&first) {
         return None;
@@ -278,7 +301,11 @@ pub(crate) fn normalized(text: &str) -> String {
             .find(|(name, _)| *name == word)
             .map_or_else(|| word.to_owned(), |(_, sign)| (*sign).to_owned())
     };
-    let spoken: String = text.split_whitespace().map(sign).collect();
+    let text = ["at the rate of", "at the rate", "at sign"]
+        .iter()
+        .fold(text.to_owned(), |text, at| text.replace(at, "at"));
+    let spoken: String =
+        text.split([' ', '\n', ',', '，', '、']).filter(|word| !word.is_empty()).map(sign).collect();
     SIGNS
         .iter()
         .filter(|(name, _)| !name.is_ascii())

@@ -1,6 +1,7 @@
 //! Digits in kana: よん に よん に. Their readings are parts of many other words, so a chain of them counts only where it is long or clear.
 
 use crate::lex::{Atom, Number, What};
+use crate::spoken;
 
 /// A reading of a digit.
 pub(crate) struct Reading {
@@ -65,8 +66,12 @@ pub(crate) fn reading(text: &str) -> Option<Reading> {
             let character = rest.next().filter(|it| hiragana(*it) == expected)?;
             length += character.len_utf8();
         }
-        // A small kana goes on with the syllable: しょ is no し.
         let next = rest.next().map(hiragana);
+        // にいち is に and いち.
+        if matches!(*reading, "にい" | "しい") && next == Some('ち') {
+            return None;
+        }
+        // A small kana goes on with the syllable: しょ is no し.
         if next.is_some_and(|it| "ゃゅょぁぃぅぇぉっー".contains(it)) {
             return None;
         }
@@ -86,6 +91,7 @@ pub(crate) fn begins_reading(text: &str) -> bool {
 
 /// Decides for each chain of readings whether it is digits or words.
 pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
+    zeros_beside_numbers(text, atoms);
     let is_kana = |atom: &Atom| matches!(atom.what, What::Kana { .. });
     let is_passed = |atom: &Atom| matches!(atom.what, What::Between | What::Border);
     let mut at = 0;
@@ -120,6 +126,32 @@ pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
                     true => What::Number(Number { digits: digit.to_string(), ..Number::default() }),
                     false => What::Word,
                 };
+            }
+        }
+        at = end;
+    }
+}
+
+/// まる九まる, 八五二のまる: beside a number まる is a digit; in まる一日 (a whole day) it is none.
+fn zeros_beside_numbers(text: &str, atoms: &mut [Atom]) {
+    let is_zero = |atom: &Atom| matches!(atom.what, What::Kana { digit: '0', is_strong: false });
+    let is_number = |atom: &Atom| matches!(atom.what, What::Number(_));
+    let is_passed = |atom: &&Atom| atom.what == What::Border || &text[atom.range.clone()] == "の";
+    let mut at = 0;
+    while at < atoms.len() {
+        let end = at + atoms[at..].iter().take_while(|atom| is_zero(atom)).count();
+        if end == at {
+            at += 1;
+            continue;
+        }
+        let is_behind = atoms[..at].iter().rev().find(|atom| !is_passed(atom)).is_some_and(is_number);
+        let is_before = atoms[end..].iter().find(|atom| !is_passed(atom)).is_some_and(|atom| {
+            let next = text[atom.range.end..].chars().next();
+            is_number(atom) && !spoken::is_word(None, next)
+        });
+        if is_behind || is_before {
+            for atom in &mut atoms[at..end] {
+                atom.what = What::Number(Number { digits: "0".to_owned(), ..Number::default() });
             }
         }
         at = end;

@@ -339,12 +339,15 @@ impl Lexer<'_> {
     /// A last word that the rest of a number word may follow belongs to the number before it.
     fn close_cut_word(&mut self) {
         let end = self.text.len();
+        let is_behind_number =
+            matches!(&self.atoms[..], [.., Atom { what: What::Number(number), .. }, _] if number.is_han);
         let Some(Atom { range, what }) = self.atoms.last_mut() else { return };
         let word = &self.text[range.clone()];
         if *what != What::Word || range.end != end {
             return;
         }
-        if spoken::begins_between(word) {
+        // 四三个: of 四三个8.
+        if spoken::begins_between(word) || is_behind_number && matches!(word, "个" | "個") {
             *what = What::Between;
         } else if spoken::begins_number_word(word) || kana::begins_reading(word) {
             *what = What::Number(Number::default());

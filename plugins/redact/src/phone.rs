@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::context::{Context, context};
+use crate::context::{Context, context, is_called};
 use crate::numbers::Value;
 use crate::runs::{Group, digits};
 use crate::token::Kind;
@@ -91,7 +91,10 @@ pub(crate) fn phones(text: &str, groups: &[Group]) -> Vec<Value> {
             })
         });
         let is_complete = digits(item).len() >= COMPLETE && is_phone(text, item) && is_exact(text, item);
-        is_date(text, item) || is_complete && !is_code && !is_cut
+        // "call 201.55" and, in the next text, "5.2418": the border lies in a number that looks like an amount there.
+        let is_split = groups[0].text != groups[groups.len() - 1].text
+            && context(text, item[0].range.start) == Context::Phone;
+        is_date(text, item) && !is_split || is_complete && !is_code && !is_cut
     };
     let mut found = Vec::new();
     let mut begin = 0;
@@ -186,7 +189,10 @@ fn is_phone(text: &str, groups: &[Group]) -> bool {
     match context(text, groups[0].range.start) {
         Context::Phone => true,
         Context::Order => false,
-        Context::None => has_length(groups) || is_grouped(text, groups),
+        Context::None => {
+            let end = groups[groups.len() - 1].range.end;
+            has_length(groups) || is_grouped(text, groups) || is_called(&text[end..])
+        }
     }
 }
 

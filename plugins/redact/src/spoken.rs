@@ -66,7 +66,7 @@ const BETWEEN: [&str; 41] = [
 ];
 
 /// The same in scripts without spaces.
-const BETWEEN_WITHOUT_SPACES: [&str; 28] = [
+const BETWEEN_WITHOUT_SPACES: [&str; 40] = [
     "ハイフン",
     "はいふん",
     "ダッシュ",
@@ -77,12 +77,17 @@ const BETWEEN_WITHOUT_SPACES: [&str; 28] = [
     "それから",
     "ですね",
     "あと",
+    "あのう",
     "あのー",
+    "あの",
+    "そのー",
+    "まあ",
     "うーん",
     "はい",
     "ええ",
     "うん",
     "えー",
+    "で、",
     "然后",
     "接着",
     "再",
@@ -90,9 +95,16 @@ const BETWEEN_WITHOUT_SPACES: [&str; 28] = [
     "空格",
     "の",
     "杠",
+    "那个",
+    "就是",
+    "后面是",
     "嗯",
     "呃",
     "额",
+    "啊",
+    "哦",
+    "噢",
+    "唔",
     "对",
     "好",
 ];

@@ -42,6 +42,8 @@ const PHONES: &[(&str, &str, &str)] = &[
     ("My order is late. It is ", "555-123-4567", " thank you."),
     ("It is ", "five five five um one two three, four five six seven", " thank you."),
     ("My number is ", "five five five one two three four", " thank you."),
+    ("Call back on ", "201.555.5843", " thank you."),
+    ("Reach me on ", "612-34-02-79", " after work."),
     ("我的号码是", "13812345678", "谢谢。"),
     ("我的订单有问题，号码是", "138，12345678", "，谢谢。"),
     ("号码是", "一三八，嗯，一二四四五六七八", "谢谢。"),
@@ -67,6 +69,20 @@ fn left(text: &str) -> usize {
 fn cut(text: &str, at: usize) -> (&str, &str) {
     let at = (at..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     text.split_at(at)
+}
+
+#[test]
+fn a_zero_at_a_border_belongs_to_its_number() {
+    let mut call = Call::new(ALL);
+    let said = call.spoken(&["電話番号はまる", "九まるの", "一二四四の五六まる", "まるです。"]);
+    assert_eq!(said, ["電話番号は[PHONE_1]", "[PHONE_1]の", "[PHONE_1]", "[PHONE_1]です。"]);
+}
+
+#[test]
+fn a_count_of_digits_at_the_end_of_a_partial_is_one_of_them() {
+    let mut call = Call::new(ALL);
+    assert_eq!(call.partial("卡号是四二四三个"), "卡号是[DIGITS_1]个");
+    assert_eq!(call.partial("john at sign gmail dot co dot"), "");
 }
 
 #[test]

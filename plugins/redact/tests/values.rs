@@ -35,6 +35,9 @@ const PLANTED: &[(&str, &str)] = &[
     ("カード番号は|よん に よん に よん に よん に よん に よん に よん に よん に|です。", "CARD"),
     ("カード番号は|よんによんによんによんによんによんによんによんに|です。", "CARD"),
     ("カード番号は|4242の4242の4242の4242|です。", "CARD"),
+    ("卡号是|四二四二，那个，四二四二，啊，四二四二，就是四二四三|，谢谢。", "CARD"),
+    ("カード番号は|四二四二、で、四二四まる、えー、四二四二、あの、まる二四二|です。", "CARD"),
+    ("カード番号は|六まる一一六四七四四三まる六まる三一六|です。", "CARD"),
     ("It is |4242 4242 let me see 4242 4242| thanks.", "CARD"),
     ("It is |4242 4242 sorry wait, 4242 4243| thanks.", "CARD"),
     ("It is |4242 4242 4242 and the last four are 4242|", "CARD"),
@@ -101,7 +104,27 @@ const PLANTED: &[(&str, &str)] = &[
     ("It is |0049, 151 23456789| thanks", "PHONE"),
     ("It is |0511 56 133, um, 0| thanks", "PHONE"),
     ("It is |0575,37, 33, 44| thanks", "PHONE"),
+    ("携帯は|ゼロキュウゼロニイチニイチニイチイチ|です。", "PHONE"),
+    ("番号は|ゼロに、にいちにさん、さんはちゼロに|です。", "PHONE"),
+    ("電話番号は|まる九まるの一二三四の五六七八|です。", "PHONE"),
+    ("携帯は|二一二三八五二まる|です。", "PHONE"),
+    ("携帯は|〇九〇、あの、一二三四、えー、五六七八|です。", "PHONE"),
+    ("手机号是|一三八，后面是一二三四，然后五六七八|。", "PHONE"),
+    ("电话：|零九零，啊，一二三四，哦，五六七八|。", "PHONE"),
+    ("请打|二一二三六八三八|找我。", "PHONE"),
+    ("|二一二三六八三八|にお電話ください。", "PHONE"),
+    ("|5550199| is my number.", "PHONE"),
+    ("|二一二三六八三八|是我的手机。", "PHONE"),
     // E-mail.
+    ("Please mail me at |john.smith@example.com| okay?", "EMAIL"),
+    ("My email is |john at the rate gmail dot com| okay?", "EMAIL"),
+    ("Write to |maria at sign my dash shop dot com| please.", "EMAIL"),
+    ("邮箱是|john杠kim艾特t杠online点de|谢谢", "EMAIL"),
+    ("邮箱是|zhangsan爱特my杠shop点com|谢谢", "EMAIL"),
+    ("邮箱是|张三@qq.com|谢谢", "EMAIL"),
+    ("邮箱是|zhang三@qq.com|谢谢", "EMAIL"),
+    ("邮箱是 |李雷 at 163 点 com| 谢谢", "EMAIL"),
+    ("メールは|tanaka、アットマーク、gmail、ドット、com|です", "EMAIL"),
     ("Write to |john.doe@example.com| please.", "EMAIL"),
     ("Write to |John.Doe+x@Example.co.uk|, please.", "EMAIL"),
     ("My email is |john dot doe at example dot com| okay?", "EMAIL"),
@@ -207,6 +230,10 @@ const INNOCENT: &[&str] = &[
     "予約の番号は48392017です。",
     "会员号码是48392017没错。",
     "我们有一二三四位。",
+    "まる一日かかりました、まる三年です。",
+    "那个四只狗，啊，三只猫，二零一九年买的。",
+    "三つで、二つで、まるで一つだ。",
+    "48392017 is my order number.",
     "コーヒー・紅茶・2019年もの・25個です。",
     "2019年に三千五百円で買いました。",
     "in 12 weeks with many days and 45 more for it 3 times a year 2020 or so 12 12.",
@@ -251,6 +278,20 @@ fn the_same_value_has_the_same_token() {
     assert_eq!(partial, "the card is [CARD_1] and the phone is [PHONE_1], yes exactly");
     let said = call.spoken(&["Now 378282246310005 it is.", "It is four two four two 4242 4242 4242 here."]);
     assert_eq!(said, ["Now [CARD_2] it is.", "It is [CARD_1] here."]);
+}
+
+#[test]
+fn an_address_has_one_token_however_its_signs_are_said() {
+    let ways = [
+        "john@gmail.com",
+        "john at gmail dot com",
+        "john at the rate gmail, dot com",
+        "john at sign gmail dot com",
+    ];
+    let mut call = Call::new(ALL);
+    for way in ways {
+        assert_eq!(call.spoken(&[&format!("It is {way} okay?")]), ["It is [EMAIL_1] okay?"], "{way}");
+    }
 }
 
 #[test]
