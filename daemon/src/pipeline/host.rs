@@ -70,8 +70,6 @@ pub struct Supervisor {
     retry: Option<(usize, Instant)>,
     folder: OwnFolder,
     idle_cpu: IdleCpu,
-    /// An event was answered since the last look.
-    had_an_event: bool,
     overfull: Pin<Box<dyn Future<Output = ()> + Send>>,
     warnings: OnceAMinute,
 }
@@ -114,7 +112,6 @@ impl Supervisor {
             overfull: Box::pin(folder.clone().until_overfull()),
             folder,
             idle_cpu: IdleCpu::default(),
-            had_an_event: false,
             warnings: OnceAMinute::default(),
         }
     }
@@ -170,6 +167,7 @@ impl Supervisor {
                 }
             }
             self.pump();
+            self.idle_cpu.has_event(self.process.as_ref().is_some_and(|process| process.unanswered() > 0));
             if self.loading.is_none() {
                 for done in self.enabling.drain(..) {
                     // The requester may have stopped waiting; the plugin runs all the same.
@@ -266,7 +264,6 @@ impl Supervisor {
 
     /// Answers the first event and removes it.
     fn settle(&mut self, outcome: Result<Reply, Failure>) {
-        self.had_an_event = true;
         if let Some(first) = self.pending.pop_front() {
             reply(first.work, outcome);
         }

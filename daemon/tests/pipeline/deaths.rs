@@ -170,3 +170,17 @@ async fn threads_that_are_left_behind_take_no_core_for_longer_than_the_timeout()
     assert!(greeted(&plugins.process(told("nothing")).await, "spins"));
     plugins.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_keep_coming_hide_no_thread_that_takes_a_core() {
+    let plugins = Plugins::new().c("spins").timeout(Duration::from_millis(500)).start().await;
+    assert!(greeted(&plugins.process(told("spin")).await, "spins"));
+    let flow = async {
+        while plugins.failures("spins", "cpu") == 0 {
+            assert!(greeted(&plugins.process(told("nothing")).await, "spins"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), flow).await.unwrap();
+    plugins.stop().await;
+}
