@@ -98,6 +98,8 @@ fn what_a_plugin_keeps_of_its_events_is_measured() {
         ("memory", "10000", "failed", "memory", " bytes an event"),
         ("descriptors", "500", "failed", "descriptors", " before the first event"),
         ("threads", "500", "failed", "threads", " before the first event"),
+        ("many descriptors", "500", "failed", "descriptors", "256 descriptors, 5 before the first event"),
+        ("many threads", "500", "failed", "threads", " threads, 1 before the first event"),
         ("time", "20", "warnings", "many events", "it is slow"),
         ("order", "20", "warnings", "an unknown kind", "it returned an error"),
     ] {

@@ -8,7 +8,7 @@
 static char what[32];
 
 static const char *schema(void) {
-    return "{\"type\": \"object\", \"properties\": {\"keep\": {\"enum\": [\"memory\", \"descriptors\", \"threads\", \"time\", \"order\"]}}}";
+    return "{\"type\": \"object\", \"properties\": {\"keep\": {\"enum\": [\"memory\", \"descriptors\", \"threads\", \"many descriptors\", \"many threads\", \"time\", \"order\"]}}}";
 }
 
 static void *create(const hark_host *host, const char *config, size_t length) {
@@ -26,13 +26,14 @@ ON_EVENT {
     pthread_t thread;
     pthread_attr_t attributes;
     void *kept;
+    int each = strstr(what, "many") != NULL ? 10 : 1;
     UNUSED;
     if (strstr(what, "memory") != NULL) {
         kept = malloc(1000);
         if (kept != NULL) memset(kept, 1, 1000);
     }
-    if (strstr(what, "descriptors") != NULL) (void)!open("/dev/null", O_RDONLY);
-    if (strstr(what, "threads") != NULL) {
+    for (int i = 0; strstr(what, "descriptors") != NULL && i < each; i++) (void)!open("/dev/null", O_RDONLY);
+    for (int i = 0; strstr(what, "threads") != NULL && i < each; i++) {
         pthread_attr_init(&attributes);
         pthread_attr_setstacksize(&attributes, 65536);
         pthread_create(&thread, &attributes, wait_for_ever, NULL);

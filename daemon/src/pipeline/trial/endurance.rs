@@ -7,12 +7,10 @@ use hark_sdk::event::Event;
 
 use super::report::{Finding, Trial};
 use super::samples;
-use super::{answer, judge, measure, send};
+use super::{BUDGET, answer, judge, measure, send};
 use crate::os::held::Held;
 use crate::pipeline::process::Process;
 
-/// No new event is handed over after this time: a slow plugin is tried with fewer.
-const BUDGET: Duration = Duration::from_secs(10);
 /// Events that the process has before it, so that what is measured is the plugin's time and not the way to its process.
 const AHEAD: u64 = 32;
 /// An event in a hundred may take longer than this before the author is told: finals and partials of all calls wait for each other.
@@ -26,11 +24,17 @@ const MORE: u64 = 8;
 /// Descriptors or threads since before the first event that fail: a pool may grow to so many.
 const MOST: u64 = 64;
 
-/// Hands over `events` events of calls, those that the plugin wants; false if the process is gone.
-pub(super) async fn run(process: &mut Process, wants: Wants, events: u64, trial: &mut Trial) -> bool {
+/// Hands over `events` events of calls, those that the plugin wants; false if the process is gone. `before`: what it held before any event.
+pub(super) async fn run(
+    process: &mut Process,
+    wants: Wants,
+    events: u64,
+    before: Held,
+    trial: &mut Trial,
+) -> bool {
     const NAME: &str = "many events";
     let began = Instant::now();
-    let (mut times, mut held) = (Vec::new(), Vec::new());
+    let (mut times, mut held) = (Vec::new(), vec![(0, before)]);
     let outcome = calls(process, wants, events, &mut times, &mut held).await;
     let took = match &outcome {
         Err(Stop::Gone(why)) => Finding::failed(format!("after {} events: {why}", times.len())),
@@ -68,7 +72,6 @@ async fn calls(
     held: &mut Vec<(u64, Held)>,
 ) -> Result<(), Stop> {
     let began = Instant::now();
-    held.push((0, measure(process).await.map_err(Stop::Gone)?));
     let wanted = |number| samples::call(number).into_iter().filter(|event| wants.include(&event.kind()));
     if wanted(0).next().is_none() {
         return Ok(());
@@ -76,7 +79,10 @@ async fn calls(
     let due = |done: u64| MEASURED.iter().any(|fifths| done == events * fifths / 5);
     let mut next = (0..).flat_map(wanted).take(events as usize).peekable();
     while next.peek().is_some() && began.elapsed() < BUDGET {
-        let until = (1..=AHEAD).find(|more| due(times.len() as u64 + more)).unwrap_or(AHEAD);
+        // A slow plugin gets one after the other, so that the time is kept.
+        let is_quick = times.last().is_some_and(|last| *last < SLOW);
+        let ahead = if is_quick { AHEAD } else { 1 };
+        let until = (1..=ahead).find(|more| due(times.len() as u64 + more)).unwrap_or(ahead);
         let batch: Vec<Event> = next.by_ref().take(until as usize).collect();
         for event in &batch {
             send(process, &event.kind().to_string(), event).map_err(Stop::Gone)?;
