@@ -156,7 +156,7 @@ fn the_rules_of_the_manual_are_tested_as_it_says() {
         (&two, cases, &["--plugin", "quality"], 0, ""),
         (&two, cases, &["--plugin", "other"], 1, "rules.0.any.0: rule \"x\" has"),
         (&two, cases, &["--plugin", "absent"], 64, "no [[plugin]] named \"absent\""),
-        (config, &"[[case]]\nnam = \"x\"\n".to_owned(), &[], 64, "unknown field `nam`"),
+        (config, &"[[case]]\nnam = \"x\"\n".to_owned(), &[], 64, "rules.test.toml:2: unknown field `nam`"),
         (&String::new(), cases, &[], 78, "has no [[plugin]] with library"),
         (&config.replace("'\\b", "'(\\b"), cases, &[], 78, "rules.0.regex.0: rule \"churn\""),
         (

@@ -40,8 +40,10 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     let rules = rules(config, plugin.as_deref())?;
     let text = std::fs::read_to_string(file)
         .map_err(|error| Exit::Usage(format!("{} cannot be read: {error}", file.display())))?;
-    let fixture: Fixture = toml::from_str(&text)
-        .map_err(|error| Exit::Usage(format!("{}: {}", file.display(), error.to_string().trim_end())))?;
+    let fixture: Fixture = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Exit::Usage(format!("{}:{line}: {}", file.display(), error.message()))
+    })?;
     let outcomes: Vec<CaseResult> = fixture.cases.iter().map(|case| case.judge(&rules)).collect();
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     print(|out| {
