@@ -203,6 +203,19 @@ fn check_shows_a_plugins_warnings_and_refusals_at_the_line_of_the_key() {
     assert!(words.contains(&format!("{} does not load: library", place(9, 10))), "{words}");
     assert!(words.contains("create refused: rules.1.regex.0: rule \"b\": \"(\": unclosed group"), "{words}");
 
+    // Every rule's mistake at once.
+    let second = "[[plugin.config.rules]]\nname = \"c\"\nany = [\"x\"]\nwindow = \"first 5 minutes\"\n";
+    let (code, words) =
+        check(&format!("{rule}[[plugin.config.rules]]\nname = \"b\"\nregex = [\"(\"]\n{second}{rule}"));
+    assert_eq!(code, Some(78), "{words}");
+    for (line, column, said) in [
+        (9, 10, "rules.1.regex.0: rule \"b\": \"(\": unclosed group"),
+        (13, 10, "rules.2.window: rule \"c\": \"first 5 minutes\" is no window"),
+    ] {
+        let expected = format!("{} does not load: {said}", place(line, column));
+        assert!(words.contains(&expected), "{words}\nlacks {expected}");
+    }
+
     // What the schema finds, all of it, each at its line.
     let mistakes = "[[plugin.config.rules]]\nnam = \"b\"\nany = \"y\"\nseverity = \"warn\"\nnear.within = -1\n[plugin.config.rulez]\n";
     let (code, words) = check(&format!("{rule}{mistakes}"));

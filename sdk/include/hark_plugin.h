@@ -139,8 +139,8 @@ struct hark_plugin {
      * When     once, before any event.
      * Owner    the instance belongs to the plugin; the host only passes it back.
      * Warnings what in the config is valid and yet can hardly be meant: a line of log at HARK_LOG_WARN each. `harkd check` prints them.
-     * Failure  NULL, after one line of log at HARK_LOG_ERROR that names the key at fault and what to do. The plugin then counts as
-     *          failed; the daemon retries when its library changes and with growing pauses.
+     * Failure  NULL, after one line of log at HARK_LOG_ERROR for each mistake, which begins with the key at fault and says what to do;
+     *          the first 64 count. The plugin then counts as failed; the daemon retries when its library changes and with growing pauses.
      */
     void *(*create)(const hark_host *host, const char *config, size_t config_length);
 

@@ -87,6 +87,7 @@ unsafe extern "C" fn create<P: Plugin>(
         Ok(Ok(plugin)) => Box::into_raw(Box::new(Slot(Some(plugin)))).cast(),
         Ok(Err(error)) => {
             host.log(Level::Error, &error.to_string());
+            error.more().iter().for_each(|mistake| host.log(Level::Error, mistake));
             ptr::null_mut()
         }
         Err(payload) => {

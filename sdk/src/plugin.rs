@@ -154,22 +154,36 @@ impl Wants {
 pub struct Error {
     message: String,
     fatal: bool,
+    /// Further mistakes of the config.
+    more: Vec<String>,
 }
 
 impl Error {
     /// This event failed; the next one comes as usual.
     pub fn new(message: impl fmt::Display) -> Self {
-        Error { message: message.to_string(), fatal: false }
+        Error { message: message.to_string(), fatal: false, more: Vec::new() }
+    }
+
+    /// `create` refuses its config for several mistakes, each of which begins with its key: `harkd check` prints them all.
+    pub fn mistakes(mistakes: impl IntoIterator<Item = impl fmt::Display>) -> Self {
+        let mut all = mistakes.into_iter().map(|mistake| mistake.to_string());
+        let message = all.next().unwrap_or_default();
+        Error { message, fatal: false, more: all.collect() }
     }
 
     /// The instance is beyond repair: the daemon replaces its process.
     pub fn fatal(message: impl fmt::Display) -> Self {
-        Error { message: message.to_string(), fatal: true }
+        Error { message: message.to_string(), fatal: true, more: Vec::new() }
     }
 
     /// Whether the instance is beyond repair.
     pub fn is_fatal(&self) -> bool {
         self.fatal
+    }
+
+    /// Further mistakes of the config.
+    pub(crate) fn more(&self) -> &[String] {
+        &self.more
     }
 }
 

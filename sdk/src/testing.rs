@@ -67,7 +67,7 @@ impl<P: Plugin> Bench<P> {
     /// Creates an instance from `[plugin.config]` as JSON.
     ///
     /// # Errors
-    /// When `create` refuses or panics: the message that the operator would read.
+    /// When `create` refuses or panics: the messages that the operator would read, a line each.
     pub fn create(config: &str) -> Result<Self, String> {
         let table = export::table::<P>("0.0.0\0");
         let notes = Notes::new(None, false);
@@ -76,7 +76,10 @@ impl<P: Plugin> Bench<P> {
         // SAFETY: `host` and `config` outlive the call.
         let instance = unsafe { create(&host, config.as_ptr().cast(), config.len()) };
         if instance.is_null() {
-            return Err(notes.failure(true).message);
+            let heard = notes.heard.borrow();
+            let lines = heard.log.iter().filter(|(level, _)| *level == Level::Error);
+            let lines: Vec<&str> = lines.map(|(_, line)| line.as_str()).collect();
+            return Err(if lines.is_empty() { notes.failure(true).message } else { lines.join("\n") });
         }
         Ok(Bench { table, instance, created: notes.heard.into_inner().log, plugin: PhantomData })
     }

@@ -92,11 +92,12 @@ fn rules(path: &Path, name: Option<&str>) -> Result<Rules, Exit> {
             )));
         }
     };
-    let mistake = |error: hark_rules::Mistake| {
-        Exit::Config(format!("{}: plugin {:?}: {error}", path.display(), plugin.name))
+    let mistakes = |all: Vec<hark_rules::Mistake>| {
+        let line = |mistake| format!("{}: plugin {:?}: {mistake}", path.display(), plugin.name);
+        Exit::Config(all.into_iter().map(line).collect::<Vec<_>>().join("; "))
     };
     let json = serde_json::to_string(&plugin.config).map_err(|error| Exit::Software(error.to_string()))?;
-    let rules = Rules::new(hark_rules::Config::parse(&json).map_err(mistake)?).map_err(mistake)?;
+    let rules = Rules::read(&json).map_err(mistakes)?;
     for warning in rules.warnings() {
         say(&format!("warning: plugin {:?}: {warning}", plugin.name));
     }

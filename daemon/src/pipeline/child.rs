@@ -110,8 +110,11 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<Loaded, Refusal> {
             Ok(Loaded::Plugin(instance, Description { warnings: recorder.warnings(), ..description }))
         }
         None => {
-            let why = recorder.error().unwrap_or_else(|| "it gave no reason".to_owned());
-            Err(format!("{REFUSED}{why}").into())
+            let mistakes = recorder.errors();
+            let why = mistakes.first().map_or("it gave no reason", String::as_str);
+            let error = format!("{REFUSED}{why}{}", and_more(&mistakes));
+            // A single one is told with the library's name.
+            Err(Refusal { error, mistakes: if mistakes.len() > 1 { mistakes } else { Vec::new() } })
         }
     }
 }
@@ -119,12 +122,16 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<Loaded, Refusal> {
 /// Refuses a config that does not fit the plugin's schema.
 fn refuse(mistakes: Vec<String>) -> Result<(), Refusal> {
     let Some(first) = mistakes.first() else { return Ok(()) };
-    let more = match mistakes.len() - 1 {
-        0 => String::new(),
-        more => format!("; and {more} more, which `harkd check` lists"),
-    };
+    let more = and_more(&mistakes);
     Err(Refusal {
         error: format!("[plugin.config] does not fit the plugin's schema: {first}{more}"),
         mistakes,
     })
+}
+
+fn and_more(mistakes: &[String]) -> String {
+    match mistakes.len() {
+        0 | 1 => String::new(),
+        all => format!("; and {} more, which `harkd check` lists", all - 1),
+    }
 }

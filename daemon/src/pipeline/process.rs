@@ -55,7 +55,7 @@ pub struct Launch {
 #[error("{message}")]
 pub struct LoadError {
     message: String,
-    /// If `[plugin.config]` does not fit the plugin's schema: every mistake, each beginning with its key.
+    /// If `[plugin.config]` has several mistakes, or does not fit the plugin's schema: all of them, each beginning with its key.
     mistakes: Vec<String>,
 }
 

@@ -13,8 +13,8 @@ use super::wire::{self, Answer, FromChild, Outcome, Said};
 
 /// Characters that a log line keeps.
 const LONGEST_LINE: usize = 1024;
-/// Number of warnings of `create` that are kept.
-const MOST_WARNINGS: usize = 64;
+/// Number of mistakes, and of warnings, of `create` that are kept.
+const MOST_LINES: usize = 64;
 /// Number of refusals whose reasons are reported; further refusals are only counted.
 const MOST_REASONS: usize = 4;
 
@@ -40,6 +40,8 @@ struct Call {
     replace_refused: bool,
     /// The last line that the plugin logged as an error.
     error: Option<String>,
+    /// What the plugin logged as errors, outside of a call.
+    errors: Vec<String>,
     /// What the plugin logged as warnings, outside of a call.
     warnings: Vec<String>,
 }
@@ -84,9 +86,9 @@ impl Recorder {
         }
     }
 
-    /// The last line that the plugin logged as an error.
-    pub fn error(&self) -> Option<String> {
-        self.call.lock().error.take()
+    /// What the plugin logged as errors in `create`; the first of them.
+    pub fn errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.call.lock().errors)
     }
 
     /// What the plugin logged as warnings in `create`; the first of them.
@@ -143,15 +145,17 @@ impl Recorder {
     /// `log`.
     pub fn log(&self, level: i32, text: &[u8]) {
         let line = line(text);
+        let mut call = self.call.lock();
         if level == Level::Error as i32 {
-            self.call.lock().error = Some(line.clone());
-        }
-        if level == Level::Warn as i32 {
-            let mut call = self.call.lock();
-            if !call.running && call.warnings.len() < MOST_WARNINGS {
-                call.warnings.push(line.clone());
+            if !call.running && call.errors.len() < MOST_LINES {
+                call.errors.push(line.clone());
             }
+            call.error = Some(line.clone());
         }
+        if level == Level::Warn as i32 && !call.running && call.warnings.len() < MOST_LINES {
+            call.warnings.push(line.clone());
+        }
+        drop(call);
         // If the daemon has closed the socket, this process is about to end anyway.
         let _ = self.send(&FromChild::Log { level, line });
     }

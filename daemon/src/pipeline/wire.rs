@@ -81,7 +81,7 @@ pub enum FromChild {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Refusal {
     pub error: String,
-    /// If `[plugin.config]` does not fit the plugin's schema: every mistake, each beginning with its key.
+    /// If `[plugin.config]` does not fit the plugin's schema, or `create` names several mistakes: all of them, each beginning with its key.
     pub mistakes: Vec<String>,
 }
 

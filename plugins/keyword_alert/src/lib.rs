@@ -35,7 +35,7 @@ impl Plugin for KeywordAlert {
     }
 
     fn create(config: &str) -> Result<Self, Error> {
-        Ok(KeywordAlert { rules: Rules::new(Config::parse(config)?)?, calls: Calls::default() })
+        Ok(KeywordAlert { rules: Rules::read(config).map_err(Error::mistakes)?, calls: Calls::default() })
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Rules, ready to judge.
 
+use serde_json::{Value, json};
+
 use crate::config::{Config, Mistake, Rule, Scope};
 use crate::fold::{Folding, Words};
 use crate::patterns::{self, Patterns};
@@ -32,6 +34,31 @@ pub(crate) struct Needs {
 }
 
 impl Rules {
+    /// Reads `[plugin.config]` as the daemon passes it, and compiles its rules.
+    ///
+    /// # Errors
+    /// The mistakes: the first one, and the first one of each other rule.
+    pub fn read(json: &str) -> Result<Rules, Vec<Mistake>> {
+        let read = |json: &str| Config::parse(json).and_then(Rules::new);
+        let first = match read(json) {
+            Ok(rules) => return Ok(rules),
+            Err(first) => first,
+        };
+        let rules = serde_json::from_str::<Value>(json).ok().and_then(|mut all| match all["rules"].take() {
+            Value::Array(rules) => Some(rules),
+            _ => None,
+        });
+        let mut mistakes = vec![first];
+        for (index, rule) in rules.into_iter().flatten().enumerate() {
+            let Err(mut mistake) = read(&json!({ "rules": [rule] }).to_string()) else { continue };
+            mistake.path = mistake.path.replacen("rules.0", &format!("rules.{index}"), 1);
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
+        }
+        Err(mistakes)
+    }
+
     /// Compiles the rules of a config.
     ///
     /// # Errors
