@@ -136,7 +136,8 @@ pub(crate) fn is_called(after: &str) -> bool {
         let spaced = r"is (?:my|his|her|their|our) (?:(?:phone|cell|mobile|home|work|office) )?(?:number|phone|cell|mobile)(?-u:\b)";
         let chinese = "是[我他她]的?(?:电话|手机|号码)";
         let japanese = "(?:に|まで|へ)[おご]?(?:電話|連絡|かけ)";
-        Regex::new(&format!(r"^[\s,，、]*(?:{spaced}|{chinese}|{japanese})")).ok()
+        // In kana a に at the end is read as a digit.
+        Regex::new(&format!(r"^(?:[おご](?:電話|連絡)|[\s,，、]*(?:{spaced}|{chinese}|{japanese}))")).ok()
     });
     CALLED.as_ref().is_some_and(|called| called.is_match(after))
 }

@@ -115,7 +115,7 @@ static BEGUN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let linked = format!(r"{LABEL}(?:\s*{LINK}\s*{LABEL})*");
     let native = format!(r"{NATIVE_LABEL}(?:\s*{LINK}\s*{NATIVE_LABEL})*");
     Regex::new(&format!(
-        r"(?:{native}\s*{NATIVE_AT}(?:\s*{native})?(?:\s*{DOT})?|[\p{{Latin}}\p{{N}}%'/!_+.-]+@|{linked}\s*{AT}(?:\s*{linked})?(?:\s*{DOT})?|{LABEL}(?:\s*{LINK}\s*{LABEL})+|{LABEL}\s*{LINK})[\s.,?!]*$"
+        r"(?:{native}{PAUSE}{NATIVE_AT}(?:{PAUSE}{native})?(?:{PAUSE}{DOT})?|[\p{{Latin}}\p{{N}}%'/!_+.-]+@|{linked}{PAUSE}{AT}(?:{PAUSE}{linked})?(?:{PAUSE}{DOT})?|{LABEL}(?:\s*{LINK}\s*{LABEL})+|{LABEL}\s*{LINK})[\s.,?!]*$"
     ))
     .ok()
 });

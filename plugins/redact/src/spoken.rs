@@ -66,7 +66,7 @@ const BETWEEN: [&str; 41] = [
 ];
 
 /// The same in scripts without spaces.
-const BETWEEN_WITHOUT_SPACES: [&str; 40] = [
+const BETWEEN_WITHOUT_SPACES: [&str; 39] = [
     "ハイフン",
     "はいふん",
     "ダッシュ",
@@ -81,7 +81,6 @@ const BETWEEN_WITHOUT_SPACES: [&str; 40] = [
     "あのー",
     "あの",
     "そのー",
-    "まあ",
     "うーん",
     "はい",
     "ええ",

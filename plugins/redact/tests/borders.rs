@@ -79,10 +79,11 @@ fn a_zero_at_a_border_belongs_to_its_number() {
 }
 
 #[test]
-fn a_count_of_digits_at_the_end_of_a_partial_is_one_of_them() {
+fn what_goes_on_behind_a_partial_waits() {
     let mut call = Call::new(ALL);
     assert_eq!(call.partial("卡号是四二四三个"), "卡号是[DIGITS_1]个");
     assert_eq!(call.partial("john at sign gmail dot co dot"), "");
+    assert_eq!(call.partial("メールはtanaka、アットマーク、gmail、ドット"), "メールは");
 }
 
 #[test]
