@@ -5,7 +5,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -26,7 +23,7 @@ use tracing::debug;
 use super::access::Address;
 use super::routes::router;
 use super::state::Api;
-use crate::config::{Http, listen_address};
+use crate::config::{Http, UnusableTls, listen_address, server_tls};
 
 /// Connections that may be open at a time: more than probes, scrapers and fifty viewers with a stream each need, few among the descriptors that
 /// recordings need too. Further clients wait in the kernel's queue.
@@ -49,8 +46,8 @@ pub enum BindError {
     Address(String),
     #[error("http.listen: {address}: {source}; set http.listen to an address that is free, or to \"\" (off)")]
     Io { address: SocketAddr, source: io::Error },
-    #[error("{key}: {path}: {reason}", path = .path.display())]
-    Certificate { key: &'static str, path: std::path::PathBuf, reason: String },
+    #[error(transparent)]
+    Certificate(#[from] UnusableTls),
 }
 
 /// A port that is bound and answers nothing yet.
@@ -69,33 +66,13 @@ pub async fn bind(config: &Http) -> Result<Bound, BindError> {
     let address = listen_address(&config.listen).map_err(BindError::Address)?;
     let tls = match config.tls_cert.as_os_str().is_empty() {
         true => None,
-        false => Some(acceptor(&config.tls_cert, &config.tls_key)?),
+        false => Some(TlsAcceptor::from(Arc::new(server_tls(&config.tls_cert, &config.tls_key)?))),
     };
     let failed = |source| BindError::Io { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     let address = Address { listen, hosts: config.hosts.clone(), is_tls: tls.is_some() };
     Ok(Bound { listener, tls, address })
-}
-
-/// # Errors
-/// When a file cannot be read, or the two do not belong together.
-fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, BindError> {
-    let unusable = |key, path: &Path, reason: &dyn std::fmt::Display| BindError::Certificate {
-        key,
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable("http.tls_cert", certificate, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("http.tls_key", key, &error))?;
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-            .map_err(|error| unusable("http.tls_cert", certificate, &error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Answers until `stop`, then finishes the answers that are under way, for at most `FINISHING`.

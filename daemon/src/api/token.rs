@@ -47,11 +47,11 @@ impl Tokens {
             info!(path = %path.display(), "the live page and the API ask for the token in this file");
             token
         } else {
-            configured(&http.token_file, "http.token_file")?
+            Secret::token_in(&http.token_file, "http.token_file")?
         };
         let read = match http.read_token_file.as_os_str().is_empty() {
             true => None,
-            false => Some(configured(&http.read_token_file, "http.read_token_file")?),
+            false => Some(Secret::token_in(&http.read_token_file, "http.read_token_file")?),
         };
         Ok(Tokens { steer: digest(steer.reveal()), read: read.map(|token| digest(token.reveal())) })
     }
@@ -106,19 +106,6 @@ fn own(path: &Path) -> io::Result<Secret> {
     file.write_all(format!("{token}\n").as_bytes())?;
     file.sync_all()?;
     Ok(Secret::new(&token))
-}
-
-fn configured(path: &Path, key: &str) -> Result<Secret, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("{key}: {} cannot be read: {error}", path.display()))?;
-    let token = Secret::new(&text);
-    if !token.is_token() {
-        return Err(format!(
-            "{key}: {} holds no token: letters, digits and -._~+/ on one line",
-            path.display()
-        ));
-    }
-    Ok(token)
 }
 
 #[cfg(test)]

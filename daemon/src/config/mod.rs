@@ -29,6 +29,7 @@ mod recognizer;
 mod report;
 mod schema;
 mod secret;
+mod server_tls;
 mod source;
 mod storage;
 mod tables;
@@ -65,6 +66,7 @@ pub use private_only::PrivateOnly;
 pub use recognizer::{DEAREST, PieceFormat, Recognizer, RecognizerKind, RequestShape};
 pub use schema::schema;
 pub use secret::Secret;
+pub use server_tls::{UnusableTls, server_tls};
 pub use source::{
     DirectorySource, Existing, NatsSource, Priority, Source, UNFINISHED_ENDINGS, UPLOADS, WhenDone,
 };

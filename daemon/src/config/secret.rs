@@ -1,6 +1,8 @@
 //! A value that is never printed.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
@@ -46,6 +48,23 @@ impl Secret {
     pub fn is_token(&self) -> bool {
         let body = self.0.trim_end_matches('=');
         !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    }
+
+    /// The token in a file that `key` of the config names.
+    ///
+    /// # Errors
+    /// A sentence, when the file cannot be read or holds no token.
+    pub fn token_in(path: &Path, key: &str) -> Result<Secret, String> {
+        let shown = path.display();
+        let text =
+            fs::read_to_string(path).map_err(|error| format!("{key} {shown} cannot be read: {error}"))?;
+        let token = Secret::new(&text);
+        if !token.is_token() {
+            return Err(format!(
+                "{key} {shown} holds no token; write letters, digits and -._~+/ on one line"
+            ));
+        }
+        Ok(token)
     }
 
     /// The text itself, for the one header or handshake that needs it.

@@ -121,7 +121,10 @@ impl Config {
                 Source::Directory(source) => source,
                 Source::Nats(intake) => {
                     let captured = format!("{}.audio.", self.nats.subject_prefix);
-                    if intake.stream.is_empty() && !intake.subject.starts_with(&captured) {
+                    if intake.stream.is_empty()
+                        && !intake.subject.is_empty()
+                        && !intake.subject.starts_with(&captured)
+                    {
                         warnings.push(format!(
                             "source {:?}: the stream {} captures {captured}> if the daemon creates it, and not {}; name a stream that does, or add it there",
                             intake.name, self.nats.audio_stream, intake.subject

@@ -1,5 +1,6 @@
 mod changes;
 mod embedded;
+mod files;
 mod later;
 mod layers;
 mod listing;

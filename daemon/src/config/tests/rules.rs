@@ -1,4 +1,4 @@
-use super::{mistake, mistakes, valid};
+use super::{inspect, mistake, mistakes, valid};
 
 fn folder(name: &str, path: &str, more: &str) -> String {
     format!("[[source]]\nname = {name:?}\nkind = \"directory\"\npath = {path:?}\n{more}\n")
@@ -228,6 +228,14 @@ fn credentials_of_nats_are_one_way_and_whole() {
         assert!(!text.contains("canary"), "{text}");
     }
     assert!(!mistake("[nats]\nservers = [\"nats://u:canary@ho st\"]\n").contains("canary"));
+}
+
+/// A source that lacks its subject is not warned about a stream that does not have it.
+#[test]
+fn what_is_missing_is_said_once() {
+    let found = inspect("[[source]]\nname = \"inbox\"\nkind = \"nats\"\n");
+    assert_eq!(found.mistakes.lines().count(), 1);
+    assert!(!found.warnings().iter().any(|text| text.contains("captures")), "{:?}", found.warnings());
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
     recognizers::recognizers(config, report);
     services::nats(config, report);
     services::http(config, report);
+    services::state(config, report);
     services::log(config, report);
     limits::limits(config, report);
     prices::prices(config, report);

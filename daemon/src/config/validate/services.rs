@@ -1,16 +1,15 @@
 //! Addresses and credentials of the services that the daemon connects to, and the address that it listens on.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-use async_nats::ServerAddr;
+use async_nats::{ConnectOptions, ServerAddr};
 use url::Url;
 
-use crate::config::AllowList;
-use crate::config::Config;
-use crate::config::listen_address;
 use crate::config::lookup::nats_files;
 use crate::config::report::Report;
+use crate::config::{AllowList, Config, Secret, listen_address, server_tls};
 use crate::telemetry::logging;
 
 pub(super) fn dashscope(config: &Config, report: &mut Report<'_>) {
@@ -82,10 +81,20 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
         );
     }
     for (path, file) in nats_files(nats) {
+        let shown = file.display();
         if let Err(reason) = File::open(file) {
-            report.mistake(path, format!("{path} {} cannot be read: {reason}", file.display()));
+            report.mistake(path, format!("{path} {shown} cannot be read: {reason}"));
+        } else if path == "nats.credentials_file"
+            && let Err(reason) = credentials_in(file)
+        {
+            report.mistake(path, format!("{path} {shown} is no .creds file of NATS: {reason}"));
         }
     }
+}
+
+/// Reads a .creds file as the client will.
+fn credentials_in(file: &Path) -> io::Result<ConnectOptions> {
+    ConnectOptions::with_credentials(&fs::read_to_string(file)?)
 }
 
 pub(super) fn http(config: &Config, report: &mut Report<'_>) {
@@ -114,17 +123,40 @@ pub(super) fn http(config: &Config, report: &mut Report<'_>) {
             report.mistake(one, format!("{one} is set and {other} is not; TLS takes both"));
         }
     }
-    for (path, file) in [
-        ("http.token_file", &http.token_file),
-        ("http.read_token_file", &http.read_token_file),
-        ("http.tls_cert", &http.tls_cert),
-        ("http.tls_key", &http.tls_key),
-    ] {
+    for (path, file) in
+        [("http.token_file", &http.token_file), ("http.read_token_file", &http.read_token_file)]
+    {
+        if has(file)
+            && let Err(text) = Secret::token_in(file, path)
+        {
+            report.mistake(path, text);
+        }
+    }
+    let mut are_readable = true;
+    for (path, file) in [("http.tls_cert", &http.tls_cert), ("http.tls_key", &http.tls_key)] {
         if has(file)
             && let Err(reason) = File::open(file)
         {
+            are_readable = false;
             report.mistake(path, format!("{path} {} cannot be read: {reason}", file.display()));
         }
+    }
+    if are_readable
+        && has(&http.tls_cert)
+        && has(&http.tls_key)
+        && let Err(unusable) = server_tls(&http.tls_cert, &http.tls_key)
+    {
+        report.mistake(unusable.key, unusable.to_string());
+    }
+}
+
+pub(super) fn state(config: &Config, report: &mut Report<'_>) {
+    let directory = &config.state.directory;
+    if directory.exists() && !directory.is_dir() {
+        report.mistake(
+            "state.directory",
+            format!("state.directory {} is no directory; name one, which harkd makes", directory.display()),
+        );
     }
 }
 
