@@ -82,3 +82,29 @@ async fn a_job_is_forgotten_while_the_consumer_cannot_be_opened() {
     daemon.shows("nothing to wait", |view| view.set_aside.is_empty() && view.waiting.is_empty()).await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_forgotten_while_it_is_tried_again_is_not_counted_as_removed_by_the_stream() {
+    let (nats, service) = (NatsServer::start().await, Emulator::start(&[]).await);
+    let receiver = HookReceiver::start().await;
+    receiver.rule(|_| Some(HookReply::status(503)));
+    let setup = Hark::new().nats(&nats).asr(&service).folder("calls");
+    let mut hark = setup.webhook("crm", &receiver.url(), "").start().await;
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    let job = hark.next_event("job.completed").await.job().to_owned();
+    wait_until("the first try", CEILING, async || !receiver.asked().is_empty()).await;
+    let client = nats.client().await;
+    let trying = tokio::spawn(async move {
+        loop {
+            let again = client.request("hark.control.webhooks.retry", "{\"name\": \"crm\"}".into());
+            again.await.unwrap();
+        }
+    });
+    let forgotten = hark.json(&["forget", job.as_str()]).await;
+    trying.abort();
+    assert_eq!(forgotten["jobs"][0]["state"], "erased", "{forgotten}");
+    let (_, metrics) = hark.get("/metrics").await.unwrap();
+    assert!(metrics.contains("hark_webhook_removed_events_total{webhook=\"crm\"} 0"), "{metrics}");
+    let log = hark.log();
+    assert!(!log.contains("age or size has removed"), "{log}");
+}

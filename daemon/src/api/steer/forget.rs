@@ -204,6 +204,8 @@ impl Steer {
     /// Erases what every daemon finds by the job's id: events, partials, the object of a large final, what waits for webhooks.
     async fn erase_stored(&self, erased: &mut Erased) -> Result<(), String> {
         let (subjects, id) = (Subjects::new(&self.nats.subject_prefix), erased.job);
+        // First: a webhook that looks for an erased event would say that the stream's limits have removed it.
+        self.erase_waiting(erased).await?;
         let segments = large::object(id);
         if self.jetstream.erase_object(&segments, None).await? == ErasedObject::Erased {
             erased.objects += 1;
@@ -217,8 +219,14 @@ impl Steer {
         let events =
             self.jetstream.erase_messages(&self.nats.events_stream, &subjects.of_job("*", id)).await?;
         erased.events = events;
+        // What came while the events were erased.
+        self.erase_waiting(erased).await
+    }
+
+    /// Drops what waits for webhooks.
+    async fn erase_waiting(&self, erased: &mut Erased) -> Result<(), String> {
         for webhook in self.webhooks.list() {
-            match self.webhooks.forget(&webhook.name, id).await {
+            match self.webhooks.forget(&webhook.name, erased.job).await {
                 Ok(events) => erased.webhook_events += events,
                 // The one that delivers is asked as well.
                 Err(webhooks::Refusal::Elsewhere | webhooks::Refusal::Unknown) => {}
