@@ -152,8 +152,15 @@ async fn a_stream_that_fails_after_its_first_words_is_retried_as_often_as_the_co
     stage.service.set_faults(json!([])).await;
     let (_, metrics) = stage.hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_recognize_held{engine=\"flash\"} 1"), "{metrics}");
+    let recognizers =
+        async |hark: &crate::support::Hark| hark.api().json("/api/status").await["recognizers"].clone();
+    let held = recognizers(&stage.hark).await;
+    let reason = held[0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("Arrearage: "), "{reason}");
+    assert_eq!((&held[0]["held"], &held[1]["reason"]), (&json!(true), &json!(null)), "{held}");
     stage.drop_recording("calls");
     assert_eq!(end(&stage.ended().await).kind(), "job.completed");
+    assert_eq!(recognizers(&stage.hark).await[0]["reason"], json!(null));
     stage.check().await;
 }
 

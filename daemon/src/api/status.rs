@@ -1,9 +1,11 @@
 //! `/api/status` and `/api/spend`: what the daemon does, and what it costs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
+use hark_sdk::event::Engine;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -19,6 +21,7 @@ use super::state::{Api, Handles};
 use super::steer::sources;
 use super::token::Rights;
 use super::words::Words;
+use crate::job::ledger::spend::DaySpent;
 use crate::job::ledger::view::{self, Filter, Listed, State as JobState, Told};
 use crate::job::ledger::{jobs, outbox, spend};
 use crate::pipeline::PluginStatus;
@@ -95,6 +98,8 @@ struct RecognizerStatus {
     kind: &'static str,
     /// Its queue waits: for a person to mend key, arrears or rights, or for a server that is away.
     held: bool,
+    /// Why its queue waits, in the words of the last refusal, and what to do; null: it does not.
+    reason: Option<String>,
 }
 
 /// `GET /api/status`.
@@ -140,10 +145,7 @@ pub(super) async fn status(
         duties: duties.into_iter().collect(),
         running: running.into_iter().map(with_words).collect(),
         alerts,
-        spend: Today {
-            usd: spent.iter().map(|spent| spent.usd).sum(),
-            daily_usd: (daily > 0.0).then_some(daily),
-        },
+        spend: Today { usd: spend::dollars(&spent), daily_usd: (daily > 0.0).then_some(daily) },
         recognizers: recognizers(&api, handles),
         plugins: handles.steer.pipeline.statuses(),
         sources: sources::list(handles.steer.clone(), sources::Nothing {}).await?.sources,
@@ -161,10 +163,12 @@ fn recognizers(api: &Api, handles: &Handles) -> Vec<RecognizerStatus> {
     }
     names.extend(config.recognizer.iter().map(|own| (own.name.clone(), "openai")));
     let held = &api.metrics().recognize_held;
+    let recognizers = Arc::clone(&handles.steer.present.borrow().recognizers);
     names
         .into_iter()
         .map(|(name, kind)| RecognizerStatus {
             held: held.with_label_values(&[&name]).get() != 0,
+            reason: recognizers.get(&Engine::new(&name)).and_then(|recognizer| recognizer.held()),
             name,
             kind,
         })
@@ -210,13 +214,19 @@ pub(super) async fn spend(State(api): State<Api>, RawQuery(query): RawQuery) -> 
         time.to_zoned(TimeZone::UTC).date()
     };
     let day = |day: Date| {
-        let (mut usd, mut by_source, mut by_recognizer) = (0.0, BTreeMap::new(), BTreeMap::new());
-        for spent in spent.iter().filter(|spent| spent.day == day) {
-            usd += spent.usd;
-            *by_source.entry(spent.source.clone()).or_default() += spent.usd;
-            *by_recognizer.entry(spent.recognizer.clone()).or_default() += spent.usd;
+        let of_day: Vec<&DaySpent> = spent.iter().filter(|spent| spent.day == day).collect();
+        let by = |name: fn(&DaySpent) -> &String| {
+            let of = |wanted: &String| {
+                spend::dollars(of_day.iter().copied().filter(|spent| name(spent) == wanted))
+            };
+            of_day.iter().map(|spent| (name(spent).clone(), of(name(spent)))).collect()
+        };
+        Day {
+            day,
+            usd: spend::dollars(of_day.iter().copied()),
+            by_source: by(|spent| &spent.source),
+            by_recognizer: by(|spent| &spent.recognizer),
         }
-        Day { day, usd, by_source, by_recognizer }
     };
     let daily = handles.config().budget.daily_usd;
     Ok(Json(Spend {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
-use crate::job::ledger::spend::DaySpent;
+use crate::job::ledger::spend::{DaySpent, dollars};
 use crate::telemetry::metrics::Metrics;
 
 /// The label of what all sources may spend together; no source has brackets in its name.
@@ -24,7 +24,7 @@ impl BudgetGauges {
         for (name, limit) in limits {
             let counts = |spent: &&DaySpent| name == DAEMON || spent.source == name;
             metrics.budget_usd.with_label_values(&[name]).set(limit);
-            let usd = spent.iter().filter(counts).map(|spent| spent.usd).sum();
+            let usd = dollars(spent.iter().filter(counts));
             metrics.budget_spent_usd.with_label_values(&[name]).set(usd);
             shown.insert(name.to_owned());
         }
@@ -44,9 +44,9 @@ mod tests {
 
     use super::*;
 
-    fn spent(source: &str, recognizer: &str, usd: f64) -> DaySpent {
+    fn spent(source: &str, recognizer: &str, micro: i64) -> DaySpent {
         let (source, recognizer) = (source.to_owned(), recognizer.to_owned());
-        DaySpent { day: date(2026, 11, 30), source, recognizer, usd }
+        DaySpent { day: date(2026, 11, 30), source, recognizer, micro }
     }
 
     fn lines(metrics: &Metrics) -> Vec<String> {
@@ -62,8 +62,11 @@ mod tests {
         assert_eq!(lines(&metrics), Vec::<String>::new(), "nothing is limited");
 
         config.budget.daily_usd = 5.0;
-        let today =
-            [spent("calls", "flash", 0.25), spent("calls", "filetrans", 1.0), spent("inbox", "flash", 2.0)];
+        let today = [
+            spent("calls", "flash", 250_000),
+            spent("calls", "filetrans", 1_000_000),
+            spent("inbox", "flash", 2_000_000),
+        ];
         gauges.show(&metrics, &config, &today);
         assert_eq!(
             lines(&metrics),

@@ -68,6 +68,11 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The recognizer's name, model and limits.
     fn profile(&self) -> &Profile;
 
+    /// Why its queue is held, and what to do, for a person; `None`: requests are sent.
+    fn held(&self) -> Option<String> {
+        None
+    }
+
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
     /// order of the calls; every eighth goes to an archive that waits. Dropping the future gives up its place.

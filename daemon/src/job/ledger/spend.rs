@@ -80,7 +80,13 @@ pub struct DaySpent {
     pub day: Date,
     pub source: String,
     pub recognizer: String,
-    pub usd: f64,
+    /// Millionths of a dollar, so that sums are exact.
+    pub micro: i64,
+}
+
+/// The dollars of some.
+pub fn dollars<'a>(spent: impl IntoIterator<Item = &'a DaySpent>) -> f64 {
+    spent.into_iter().map(|spent| spent.micro).sum::<i64>() as f64 / 1e6
 }
 
 /// What was spent since the begin of the UTC day of `first`.
@@ -92,8 +98,12 @@ pub fn since(connection: &Connection, first: Timestamp) -> Result<Vec<DaySpent>,
         .prepare_cached("SELECT day, source, recognizer, micro FROM spend WHERE day >= ?1 ORDER BY day")?;
     let rows = statement.query_map([day(first)], |row| {
         let micro: i64 = row.get(3)?;
-        let usd = micro.max(0) as f64 / 1e6;
-        Ok(DaySpent { day: date(row.get(0)?), source: row.get(1)?, recognizer: row.get(2)?, usd })
+        Ok(DaySpent {
+            day: date(row.get(0)?),
+            source: row.get(1)?,
+            recognizer: row.get(2)?,
+            micro: micro.max(0),
+        })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -104,6 +114,14 @@ mod tests {
 
     use super::*;
     use crate::job::{Fate, Origin, Span};
+
+    #[test]
+    fn a_sum_of_dollars_has_six_decimals() {
+        let one =
+            |micro| DaySpent { day: date(0), source: "calls".into(), recognizer: "flash".into(), micro };
+        let spent: Vec<DaySpent> = [35, 35, 35, 35, 35].map(one).into();
+        assert_eq!(dollars(&spent).to_string(), "0.000175");
+    }
 
     const OWN: Uuid = Uuid::from_u128(1);
 

@@ -66,6 +66,10 @@ impl Recognizer for Filetrans {
         &self.profile
     }
 
+    fn held(&self) -> Option<String> {
+        self.pacer.held()
+    }
+
     fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
         Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
     }

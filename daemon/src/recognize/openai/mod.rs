@@ -128,6 +128,10 @@ impl Recognizer for Server {
         &self.profile
     }
 
+    fn held(&self) -> Option<String> {
+        self.pacer.held()
+    }
+
     fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
         Box::pin(async move {
             let permit = self.pacer.permit(priority).await;

@@ -48,6 +48,8 @@ pub(crate) struct Pacer {
 struct State {
     rate: Rate,
     access: Access,
+    /// The last refusal that was news, for a person.
+    refusal: String,
 }
 
 impl State {
@@ -82,7 +84,7 @@ impl Pacer {
         Arc::new(Pacer {
             engine: engine.to_owned(),
             departures: Calls::new(rate.clone()),
-            state: Mutex::new(State { rate, access: Access::default() }),
+            state: Mutex::new(State { rate, access: Access::default(), refusal: String::new() }),
             changed: Notify::new(),
             queue: Queue::default(),
             warned: OnceAMinute::default(),
@@ -154,8 +156,14 @@ impl Pacer {
     /// Whether an error refuses the account; sets in such an error how long the queue is held and whether that is news.
     fn refused(&self, sent: Instant, error: &mut Error, call: Call) -> bool {
         let When::Held { wait, announce } = &mut error.when else { return false };
-        let code = &error.fault.code;
-        (*wait, *announce) = self.state.lock().access.refused(Instant::now(), sent, code, call);
+        let (code, message) = (&error.fault.code, &error.fault.message);
+        {
+            let mut state = self.state.lock();
+            (*wait, *announce) = state.access.refused(Instant::now(), sent, code, call);
+            if *announce {
+                state.refusal = format!("{code}: {message}");
+            }
+        }
         if *announce {
             warn!(
                 engine = self.engine,
@@ -185,6 +193,12 @@ impl Pacer {
             self.show_access();
             self.changed.notify_waiters();
         }
+    }
+
+    /// Why the queue is held; `None`: it is not.
+    pub(crate) fn held(&self) -> Option<String> {
+        let state = self.state.lock();
+        state.access.is_closed().then(|| state.refusal.clone())
     }
 
     fn show_access(&self) {
