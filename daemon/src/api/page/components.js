@@ -8,29 +8,37 @@ import { t, word } from "./words.js";
 /** Each part as the page shows it: a name, a state, a sentence. Shared with the wall. */
 export function rows(status) {
   return {
+    config: config(status.reload),
     sources: status.sources?.map((source) => ({
       name: source.name,
       state: source.state,
       note: [source.kind, source.place, source.reason].filter(Boolean).join(" · "),
       since: source.paused_since,
     })),
-    recognizers: status.recognizers.map(({ name, kind, held }) => ({
+    recognizers: status.recognizers.map(({ name, kind, held, reason }) => ({
       name,
       state: held ? "held" : "ready",
-      note: held ? word("held", kind) : kind,
+      note: held ? (reason ?? word("held", kind)) : kind,
     })),
     plugins: status.plugins.map(({ name, state: now, reason, version }) => ({ name, state: now, note: reason ?? version ?? "" })),
     webhooks: status.webhooks?.map(webhook),
   };
 }
 
+/** What the last reload left undone: a refused file, keys that wait for a restart. */
+function config(reload) {
+  const undone = reload?.applied === false ? reload.mistakes : (reload?.needs_restart ?? []);
+  if (undone.length === 0) return [];
+  return [{ name: t("config.file"), state: reload.applied ? "restart" : "refused", note: undone.join(" · "), since: reload.at }];
+}
+
 function webhook(hook) {
   const asideEvents = hook.set_aside.reduce((sum, line) => sum + (line.events ?? 1), 0);
   const notes = [
     hook.receiver,
-    hook.paused?.why,
+    hook.paused ? t("webhook.paused", { why: hook.paused.why, name: hook.name }) : null,
     hook.backlog > 0 ? t("webhook.backlog", { events: count(hook.backlog) }) : null,
-    asideEvents > 0 ? t("webhook.set_aside", { events: count(asideEvents) }) : null,
+    asideEvents > 0 ? t("webhook.set_aside", { events: count(asideEvents), name: hook.name }) : null,
     hook.removed > 0 ? t("webhook.removed", { events: count(hook.removed) }) : null,
   ];
   const isBehind = hook.waiting.length > 0 || asideEvents > 0;
@@ -56,14 +64,22 @@ function item(part, buttons) {
   );
 }
 
+/** Puts the focus back to a source whose buttons were drawn anew: a person at the keyboard goes on from there. */
+function focusOn(source) {
+  const lines = [...document.querySelectorAll("[data-source]")];
+  lines.find((line) => line.dataset.source === source)?.querySelector("button").focus();
+}
+
 function sourceButtons(source, changed) {
-  const line = h("div.buttons");
+  const line = h("div.buttons", { "data-source": source.name });
   const button = (verb) => {
     const press = async () => {
       try {
         await post(`/api/sources/${encodeURIComponent(source.name)}/${verb}`);
+        const byKeyboard = document.activeElement.matches(":focus-visible");
         document.activeElement.blur();
         await changed();
+        if (byKeyboard) focusOn(source.name);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         line.replaceChildren(trouble(t("job.refused", { reason: error.message })));

@@ -48,13 +48,12 @@ export class Dialogue {
   #line({ segment, alerts }, name, isNew) {
     const isTimed = segment.begin_ms !== null;
     const time = isTimed ? `${place(segment.begin_ms)}–${place(segment.end_ms)}` : "";
-    const begin = isTimed ? place(segment.begin_ms) : "";
     const canPlay = this.player !== null && isTimed;
     const play = () => this.player.play(segment.begin_ms);
     const feeling = segment.emotion && segment.emotion !== "neutral" ? h(`span.emotion.${segment.emotion}`, segment.emotion) : null;
     const item = h(
       `li.line.channel${segment.channel % 6}`,
-      h("span.time", canPlay ? h("button.play", { type: "button", "aria-label": t("dialogue.play", { time: begin }), onclick: play }, icon("play"), time) : time),
+      h("span.time", canPlay ? h("button.play", { type: "button", "aria-label": t("dialogue.play", { time }), onclick: play }, icon("play"), time) : time),
       h(isNew ? "span.who" : "span.who.again", name),
       h(
         "div.said",

@@ -61,7 +61,7 @@ export async function list(frame) {
     await load();
   };
   const go = (href) => {
-    history.pushState(null, "", href);
+    if (new URL(href, location).href !== location.href) history.pushState(null, "", href);
     return arrive();
   };
   // Links within the list change the address and load only the rows.

@@ -28,7 +28,7 @@ export async function overview(frame) {
     counts,
     h(
       "div.columns",
-      h("div.middle", section("running", t("overview.running"), running.element), section("alerts", t("overview.alerts"), alerts.element, h("p.more", h("a", { href: "/jobs?alert=*" }, t("overview.alerts.all"))))),
+      h("div.middle", section("running", t("overview.running"), running.element, h("p.more", h("a", { href: "/jobs?state=waiting" }, t("overview.running.waiting")))), section("alerts", t("overview.alerts"), alerts.element, h("p.more", h("a", { href: "/jobs?alert=*" }, t("overview.alerts.all"))))),
       sides,
     ),
   );
@@ -40,7 +40,7 @@ export async function overview(frame) {
     running.take(status.running);
     alerts.take(status.alerts);
     // What a person is about to press stays in place.
-    if (!sides.contains(document.activeElement)) {
+    if (!sides.querySelector(":active, :focus-visible")) {
       fill(sides, spend(status.spend, spent), components(status, refresh), daemon(status));
     }
   };

@@ -9,8 +9,8 @@ const SEVERITIES = ["critical", "warning", "info"];
 export const bySeverity = (one, other) => SEVERITIES.indexOf(one.severity) - SEVERITIES.indexOf(other.severity);
 
 const GOOD = ["completed", "running", "ready"];
-const BAD = ["failed", "quarantined", "held"];
-const IDLE = ["waiting", "paused", "loading", "behind"];
+const BAD = ["failed", "quarantined", "held", "refused"];
+const IDLE = ["waiting", "paused", "loading", "behind", "restart"];
 
 /** Good, bad, warn or plain, for the colour beside the word. */
 export function levelOf(state) {
@@ -19,7 +19,7 @@ export function levelOf(state) {
   return IDLE.includes(state) ? "warn" : "plain";
 }
 
-const ICON_OF = { running: "completed", ready: "completed", quarantined: "failed", held: "paused", behind: "waiting", loading: "waiting" };
+const ICON_OF = { running: "completed", ready: "completed", quarantined: "failed", held: "paused", refused: "failed", behind: "waiting", restart: "waiting", loading: "waiting" };
 
 /** A state with its icon and its word. */
 export function state(name) {
