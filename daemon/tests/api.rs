@@ -80,6 +80,10 @@ async fn a_recording_is_listed_shown_and_found_by_its_words() {
             "{path}"
         );
     }
+    let rescan = api.request(Method::POST, "/api/sources/calls/rescan");
+    let shouted =
+        Api::send(rescan.header("content-type", "APPLICATION/JSON; charset=utf-8").body("{}")).await;
+    assert_eq!(shouted.status, 200, "media types have no case: {}", shouted.text);
     let refused = api.post("/api/sources/%ff/pause").await;
     assert_eq!((refused.status, refused.header("content-type")), (400, "application/problem+json"));
 

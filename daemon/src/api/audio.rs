@@ -131,6 +131,9 @@ impl Range {
             (first, last) => {
                 let last = if last.is_empty() { Ok(u64::MAX) } else { last.parse::<u64>() };
                 let (Ok(first), Ok(last)) = (first.parse::<u64>(), last) else { return Range::Whole };
+                if last < first {
+                    return Range::Whole;
+                }
                 (first, last.min(length.saturating_sub(1)))
             }
         };
@@ -167,6 +170,7 @@ mod tests {
             ("bytes=-0", Range::Outside),
             ("bytes=0-1,5-6", Range::Whole),
             ("bytes=a-b", Range::Whole),
+            ("bytes=5-2", Range::Whole),
             ("lines=0-1", Range::Whole),
         ] {
             assert_eq!(Range::of(header, 100), expected, "{header}");

@@ -89,7 +89,17 @@ async fn act(
     Ok(())
 }
 
+/// Dollars, small amounts with as many digits as tell something; as the live page writes them.
+fn dollars(usd: f64) -> String {
+    let digits = match usd {
+        _ if usd == 0.0 || usd >= 1.0 => 2,
+        _ if usd >= 0.01 => 3,
+        _ => 6,
+    };
+    format!("${usd:.digits$}")
+}
+
 /// An amount for a person.
 fn usd(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "an unknown amount".to_owned(), |usd| format!("${usd:.4}"))
+    value.as_f64().map_or_else(|| "an unknown amount".to_owned(), dollars)
 }

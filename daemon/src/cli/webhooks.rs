@@ -55,11 +55,11 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             None | Some(Command::List) => list(&config, args.json).await,
             Some(Command::Test { name }) => {
                 let tested: Tested = steer(&config, "test", name, args.json, |tested: &Tested| {
-                    let taken = if tested.taken { "taken" } else { "not taken" };
-                    format!(
-                        "{name}: the test event was {taken}: {} ({} ms)",
-                        tested.answer, tested.elapsed_ms
-                    )
+                    let ms = tested.elapsed_ms;
+                    match tested.taken {
+                        true => format!("{name}: the test event was taken ({ms} ms)"),
+                        false => format!("{name}: the test event was not taken: {} ({ms} ms)", tested.answer),
+                    }
                 })
                 .await?;
                 match tested.taken {

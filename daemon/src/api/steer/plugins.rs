@@ -9,6 +9,6 @@ use crate::pipeline::Enabled;
 /// [`Refusal::Unknown`] where this daemon runs no plugin of that name.
 pub async fn enable(steer: Steer, Named { name }: Named) -> Result<Enabled, Refusal> {
     let unknown =
-        || Refusal::Unknown(format!("there is no plugin {name:?} here; a restart reads the config again"));
+        || Refusal::Unknown(format!("there is no plugin {name:?} here; a reload reads the config again"));
     steer.pipeline.enable(&name).await.ok_or_else(unknown)
 }

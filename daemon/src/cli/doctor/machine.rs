@@ -35,7 +35,12 @@ fn state(config: &Config) -> Finding {
     if !directory.exists() {
         let above = directory.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
         return match rustix::fs::access(above, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-            Ok(()) => Finding::ok("state", format!("{path} does not exist yet; harkd makes it")),
+            Ok(()) => match room(config, above) {
+                Ok(free) => {
+                    Finding::ok("state", format!("{path} does not exist yet; harkd makes it; {free} free"))
+                }
+                Err(finding) => finding,
+            },
             Err(error) => trouble(
                 format!("{path} does not exist, and cannot be made in {}: {error}", above.display()),
                 format!("make it, and {give}"),
@@ -55,26 +60,10 @@ fn state(config: &Config) -> Finding {
     if let Some(warning) = open_state(directory) {
         return Finding::of_sentence("state", Level::Warning, &warning, "close it");
     }
-    let (Ok(free), Ok(reserve)) = (os::free_bytes(directory), os::reserve_bytes(directory)) else {
-        return trouble(
-            format!("the disk of {path} cannot be asked for its room"),
-            "see whether it is mounted".to_owned(),
-        );
+    let shown = match room(config, directory) {
+        Ok(free) => free,
+        Err(finding) => return finding,
     };
-    let shown = show_size(rounded(free));
-    if free <= reserve {
-        return trouble(
-            format!("{shown} are free for {path}, and sources wait at {}", show_size(rounded(reserve))),
-            "make room on that disk".to_owned(),
-        );
-    }
-    if free < config.state.max_size {
-        let limit = show_size(config.state.max_size);
-        let message = format!(
-            "{shown} are free for {path}, and state.max_size is {limit}: the disk may be full before harkd stops"
-        );
-        return Finding::warning("state", message, "make room, or lower state.max_size");
-    }
     let took = format!("{:.1} ms", slowest.as_secs_f64() * 1000.0);
     if slowest > SLOW_SYNC {
         let message = format!("{path}: an fsync takes {took}, and every job needs several");
@@ -95,6 +84,34 @@ fn state(config: &Config) -> Finding {
         ),
         _ => Finding::ok("state", format!("{path}: {shown} free, fsync {took}")),
     }
+}
+
+/// The room on the disk of `place`, which is the state directory or where it will be made.
+fn room(config: &Config, place: &Path) -> Result<String, Finding> {
+    let path = config.state.directory.display();
+    let (Ok(free), Ok(reserve)) = (os::free_bytes(place), os::reserve_bytes(place)) else {
+        return Err(Finding::error(
+            "state",
+            format!("the disk of {path} cannot be asked for its room"),
+            "see whether it is mounted",
+        ));
+    };
+    let shown = show_size(rounded(free));
+    if free <= reserve {
+        return Err(Finding::error(
+            "state",
+            format!("{shown} are free for {path}, and sources wait at {}", show_size(rounded(reserve))),
+            "make room on that disk",
+        ));
+    }
+    if free < config.state.max_size {
+        let limit = show_size(config.state.max_size);
+        let message = format!(
+            "{shown} are free for {path}, and state.max_size is {limit}: the disk may be full before harkd stops"
+        );
+        return Err(Finding::warning("state", message, "make room, or lower state.max_size"));
+    }
+    Ok(shown)
 }
 
 /// Writes a page and syncs it, some times; the file has no name that the daemon knows, and is gone when this returns.

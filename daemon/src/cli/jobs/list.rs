@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::dollars;
 use crate::api::csv::csv;
 use crate::cli::daemons::{PATIENCE, Refused, ask};
 use crate::cli::screen::Style;
@@ -132,7 +133,7 @@ fn row(job: &Listed, zone: &TimeZone) -> [Cell; 8] {
         Cell::plain(&job.source),
         Cell::plain(accepted),
         Cell::plain(length.unwrap_or_default()),
-        Cell::plain(job.cost_usd.map(|usd| format!("${usd:.4}")).unwrap_or_default()),
+        Cell::plain(job.cost_usd.map(dollars).unwrap_or_default()),
         Cell::plain(job.name.clone().unwrap_or_default()),
         Cell::plain(error.or_else(|| job.text.clone()).unwrap_or_default()),
     ]
