@@ -76,6 +76,10 @@ fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Resul
     let file = match open_recording(root, &path) {
         Ok(file) => file,
         Err(NotARecording::Gone) => return Ok(None),
+        // The recording's ending is shorter, and its name as long as a name may be.
+        Err(NotARecording::Unreadable(error)) if error.kind() == io::ErrorKind::InvalidFilename => {
+            return Ok(None);
+        }
         Err(error) => return Err(error.to_string()),
     };
     let unreadable = |error: io::Error| format!("it cannot be read: {error}");
@@ -205,6 +209,13 @@ mod tests {
     }
 
     const SIDECAR: &str = "out-71222-002-20241105-091730-1730780250.107.json";
+
+    #[test]
+    fn a_recording_whose_name_leaves_no_room_for_a_sidecars_has_none() {
+        let disk = tempfile::tempdir().unwrap();
+        let longest = format!("{}.wav", "a".repeat(251));
+        assert!(read_sidecar(disk.path(), Path::new(&longest), &Map::new()).unwrap().is_none());
+    }
 
     #[test]
     fn the_sidecar_lies_over_the_name() {
