@@ -258,6 +258,8 @@ fn addresses_globs_levels_and_contexts_are_read_before_a_start() {
         folder("calls", "/srv/calls", "exclude = [\"**/*.{wav\"]"),
         folder("calls", "/srv/calls", "exclude = [\"/srv/calls/old\"]"),
         folder("calls", "/srv/calls", "exclude = [\"~/calls/old\"]"),
+        folder("calls", "/srv/calls", "exclude = [\"old/\"]"),
+        folder("calls", "/srv/calls", "exclude = [\"../old\"]"),
         folder("calls", "/srv/calls", "include = [\"/srv/calls/*.wav\"]"),
         folder("calls", "/srv/calls", "include = [\"*.wav\", \"~/calls/*.wav\"]"),
         folder("calls", "/srv/calls", "include = [\"sub/*.wav\"]\nrecursive = false"),

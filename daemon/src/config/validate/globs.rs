@@ -38,7 +38,9 @@ pub(super) fn globs(config: &Config, report: &mut Report<'_>) {
             judge("include", position, pattern, matches_nothing(pattern, &source.path, source.recursive));
         }
         for (position, pattern) in source.exclude.iter().enumerate() {
-            judge("exclude", position, pattern, starts_elsewhere(pattern).map(str::to_owned));
+            let dead =
+                starts_elsewhere(pattern).or_else(|| has_no_path(pattern).filter(|_| !pattern.contains('{')));
+            judge("exclude", position, pattern, dead.map(str::to_owned));
         }
     }
 }
@@ -62,8 +64,8 @@ fn is_dead(pattern: &str, recursive: bool) -> Option<&'static str> {
     let mut parts = pattern.split('/');
     if starts_elsewhere(pattern).is_some() {
         starts_elsewhere(pattern)
-    } else if parts.clone().any(|part| matches!(part, "" | "." | "..")) {
-        Some("it has an empty part, . or .., and no path of a file has; write it as \"folder/*.wav\"")
+    } else if has_no_path(pattern).is_some() {
+        has_no_path(pattern)
     } else if parts.any(|part| part.starts_with('.')) {
         Some("hidden files and folders are never read; write a pattern of other names")
     } else if !recursive && !matches!(folders, "" | "**") {
@@ -80,6 +82,14 @@ fn starts_elsewhere(pattern: &str) -> Option<&'static str> {
     let is_path = pattern.starts_with('/') || (pattern.starts_with('~') && pattern.contains('/'));
     is_path.then_some(
         "patterns are compared with the path below `path`; write it as \"**/*.wav\" or \"folder/**\"",
+    )
+}
+
+/// Why no path is like a pattern without braces, if none is.
+fn has_no_path(pattern: &str) -> Option<&'static str> {
+    let is_odd = pattern.split('/').any(|part| matches!(part, "" | "." | ".."));
+    is_odd.then_some(
+        "it has an empty part, . or .., and no path of a file has; write it as \"folder/*.wav\", or \"folder\" for all in it",
     )
 }
 
