@@ -46,7 +46,13 @@ impl Refusal<'_> {
             When::Passed { at_most, .. } => When::Passed { hint: self.hint, at_most },
             When::Throttled { .. } => When::Throttled { wait: self.hint },
             When::Held { .. } => {
-                message = format!("{}. {}", message.trim_end_matches('.'), remedy(&code));
+                // The remedy of a status alone is that of a gateway, and of a server of any kind.
+                let remedy = if self.code.is_none() && blame == Blame::Hark {
+                    remedy("NotFound")
+                } else {
+                    remedy(&code)
+                };
+                message = format!("{}. {remedy}", message.trim_end_matches('.'));
                 HELD
             }
             other => other,
@@ -223,6 +229,14 @@ mod tests {
             refusal.into_error().fault.message,
             "Invalid API-key provided. Put a key of dashscope.region where the config looks for it; the daemon reads its file again."
         );
+    }
+
+    #[test]
+    fn an_address_where_no_service_answers_is_named_by_its_key() {
+        for status in [302, 404, 405] {
+            let message = Refusal { status: Some(status), ..Refusal::default() }.into_error().fault.message;
+            assert!(message.contains("Set dashscope.base_url to"), "{message}");
+        }
     }
 
     #[test]
