@@ -13,6 +13,7 @@ use async_nats::jetstream::stream::Stream;
 use futures::FutureExt;
 use futures::future::OptionFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use hark_sdk::codes::{Group, OF_HARK, OF_THE_SERVICE};
 use hark_sdk::event::{Fault, Kind};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -247,9 +248,23 @@ fn report_end(job: &Job, fault: Option<Fault>, now: Timestamp, metrics: &Metrics
     let (job, source) = (job.id, &job.source);
     match fault {
         None => info!(%job, source, failed = false, "done"),
-        Some(Fault { code, blame, message, .. }) => {
-            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = message, "done");
+        Some(fault) => {
+            let Fault { code, blame, .. } = &fault;
+            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = loggable(&fault), "done");
         }
+    }
+}
+
+/// A fault's message, for a log. Where the code is not Hark's own, the message is the service's and may quote the recording: that stands in
+/// the job's events only.
+fn loggable(fault: &Fault) -> String {
+    let named = |groups: &'static [Group]| {
+        groups.iter().flat_map(|group| group.codes).find(|known| known.code == fault.code)
+    };
+    match (named(OF_HARK), named(OF_THE_SERVICE)) {
+        (Some(_), _) => fault.message.clone(),
+        (None, Some(known)) => format!("{} The job's events have the service's words.", known.meaning),
+        (None, None) => "the job's events have the service's words".into(),
     }
 }
 
@@ -257,5 +272,24 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hark_sdk::event::Blame;
+
+    use super::*;
+
+    #[test]
+    fn a_log_quotes_hark_and_not_the_service() {
+        let told = |code: &str| {
+            let message = "it says: hello".into();
+            loggable(&Fault { code: code.into(), blame: Blame::Audio, message, attempts: None })
+        };
+        assert_eq!(told("NotAudio"), "it says: hello");
+        for code in ["DataInspectionFailed", "HttpStatus400", "Teapot"] {
+            assert!(!told(code).contains("hello") && told(code).contains("service's words"), "{code}");
+        }
     }
 }
