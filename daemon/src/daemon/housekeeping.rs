@@ -19,6 +19,9 @@ use crate::pipeline::Pipeline;
 /// sources can exceed the limit by the rows that they write in this time.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
+/// The same, while sources wait for room: they resume within 5 s of room.
+const WHILE_FULL: Duration = Duration::from_secs(2);
+
 /// The audio of failed jobs, and the events of ended ones, leave this part of `state.max_size` free.
 const ROOM: u64 = 10;
 
@@ -62,7 +65,7 @@ pub(super) async fn housekeeping(
         ledger.read(checkpoint::empty_log).await?;
         pipeline.forget_ended(&ledger).await?;
         tokio::select! {
-            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            () = tokio::time::sleep(if ledger.left() == 0 { WHILE_FULL } else { HOUSEKEEPING }) => {}
             Ok(()) = config.changed() => {}
             () = stop.cancelled() => return Ok(()),
         }
