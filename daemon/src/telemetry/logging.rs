@@ -22,13 +22,14 @@ use self::line::Line;
 pub use self::readable::{readable, readable_json};
 
 /// Libraries whose lines contain what must not be logged, or outnumber all others, and the highest level of each.
-const CAPPED: [(&str, LevelFilter); 10] = [
+const CAPPED: [(&str, LevelFilter); 11] = [
     ("async_nats", LevelFilter::WARN),
     ("axum", LevelFilter::INFO),
     ("globset", LevelFilter::INFO),
     ("h2", LevelFilter::INFO),
     ("hyper", LevelFilter::INFO),
     ("hyper_util", LevelFilter::INFO),
+    ("notify", LevelFilter::ERROR),
     ("reqwest", LevelFilter::INFO),
     ("rustls", LevelFilter::INFO),
     ("symphonia", LevelFilter::INFO),
