@@ -42,6 +42,28 @@ async fn a_copy_whose_original_went_is_the_same_recording_however_long_it_is_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_name_of_a_file_is_never_a_second_recording() {
+    let watched = Watched::started(|config| {
+        config.when_done = WhenDone::Delete;
+        config.rescan = Some(Duration::from_millis(20));
+    })
+    .await;
+    write(&watched.path(".new"), "one file");
+    for name in ["a.wav", "b.wav"] {
+        fs::hard_link(watched.path(".new"), watched.path(name)).unwrap();
+    }
+    let jobs = watched.jobs_become(1).await;
+    let heard = origin(&jobs[0]);
+    watched.directory().settle(&jobs[0], false).await.unwrap();
+    assert!(!heard.exists());
+    let other = watched.path(if heard.ends_with("a.wav") { "b.wav" } else { "a.wav" });
+    watched.jobs_become(1).await;
+    assert!(other.exists(), "only the name under which the file was heard goes");
+    fs::remove_file(other).unwrap();
+    watched.becomes("SELECT count(*) FROM forgotten_file", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_moved_file_is_followed_while_no_new_file_is_admitted() {
     let watched = Watched::started(|_| {}).await;
     write(&watched.path("0.wav"), "moved about");

@@ -276,7 +276,7 @@ impl Steer {
         for file in files.map_err(|error| error.to_string())? {
             let path = file.folder.join(&file.name).display().to_string();
             match delete_written(job, file).await.map_err(|error| error.to_string())? {
-                PutAway::Gone => erased.files.push(path),
+                PutAway::Gone { .. } => erased.files.push(path),
                 PutAway::Absent => erased.not_reached.push(NotReached::new(
                     "file",
                     format!("{path}, written for a plugin: it is not there any more; it may have been moved"),

@@ -1,4 +1,5 @@
-//! Files of forgotten jobs, by their identity alone: without a name, and known all the same, so that they are not heard again.
+//! Files that are known by their identity alone, without a name, so that they are not heard again: those of forgotten jobs, and further
+//! hard links of files that the daemon has moved or deleted.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -17,20 +18,34 @@ pub(super) fn replace(connection: &Connection, job: &Job) -> Result<(), LedgerEr
     for Known { id, identity, sha256, .. } in at.into_iter().filter(|known| known.job == Some(job.id)) {
         files::remove(connection, id)?;
         let sha256 = sha256.or_else(|| job.recording.sha256.clone());
-        let FileIdentity { dev, inode, size, mtime_ns } = identity;
-        connection
-            .prepare_cached(
-                "INSERT INTO forgotten_file (source, dev, inode, size, mtime_ns, sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                job.source,
-                dev.cast_signed(),
-                inode.cast_signed(),
-                size.cast_signed(),
-                mtime_ns,
-                sha256
-            ])?;
+        note(connection, &job.source, &identity, sha256.as_deref())?;
     }
+    Ok(())
+}
+
+/// Enters a file.
+///
+/// # Errors
+/// When the statement fails.
+pub fn note(
+    connection: &Connection,
+    source: &str,
+    identity: &FileIdentity,
+    sha256: Option<&str>,
+) -> Result<(), LedgerError> {
+    let FileIdentity { dev, inode, size, mtime_ns } = *identity;
+    connection
+        .prepare_cached(
+            "INSERT INTO forgotten_file (source, dev, inode, size, mtime_ns, sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            source,
+            dev.cast_signed(),
+            inode.cast_signed(),
+            size.cast_signed(),
+            mtime_ns,
+            sha256
+        ])?;
     Ok(())
 }
 

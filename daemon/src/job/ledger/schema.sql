@@ -138,8 +138,8 @@ CREATE INDEX file_by_inode ON file (source, inode, dev);
 CREATE INDEX file_by_path ON file (source, path);
 CREATE INDEX file_by_sha256 ON file (source, sha256) WHERE sha256 IS NOT NULL;
 
--- Files of jobs that an operator had forgotten: known by their identity alone, so that they are not heard again. A row goes when another file
--- has its inode, or when the file is gone.
+-- Files of jobs that an operator had forgotten, and further names of files that were moved or deleted: known by their identity alone, so that
+-- they are not heard again. A row goes when another file has its inode, or when the file is gone.
 CREATE TABLE forgotten_file (
     id       INTEGER PRIMARY KEY,
     source   TEXT NOT NULL,

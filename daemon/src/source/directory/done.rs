@@ -10,6 +10,7 @@ use super::put_away::{Fate, HeardFile, NotPutAway, PutAway, carry_out};
 use super::sidecar;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::ledger::files::{self, Known};
+use crate::job::ledger::forgotten_files;
 use crate::job::ledger::written::{self, Written};
 use crate::job::{Job, Origin};
 
@@ -38,29 +39,35 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         PutAway::Absent => {
             info!(job = %job.id, "the file is not at its path; if the daemon finds it under another name, it moves or deletes it then")
         }
-        PutAway::Gone if job.missing => {
+        PutAway::Gone { .. } if job.missing => {
             info!(job = %job.id, "the file was found again; the daemon has moved or deleted it")
         }
-        PutAway::Gone => {}
+        PutAway::Gone { .. } => {}
         PutAway::Stays => {
             info!(job = %job.id, "the file was replaced after it was recognized; the new file stays")
         }
     }
-    // The row of a file that was moved or deleted is removed; a file that has its path by now has a row of its own. The row of a file that
-    // was only absent stays without its hash: if the file was moved, its identity finds it under its new name, and another file with the
-    // same bytes is not taken for it.
-    let id = job.id;
+    // The row of a file that was moved or deleted is removed; a file that has its path by now has a row of its own. A file with further
+    // names may have one in this folder, and stays known without a path. The row of a file that was only absent stays without its hash: if
+    // the file was moved, its identity finds it under its new name, and another file with the same bytes is not taken for it.
+    let (id, sha256) = (job.id, job.recording.sha256.clone());
     let note = move |connection: &_, context: &Context| {
         let at = files::at_path(connection, context.source(), &path)?;
         match (at.into_iter().find(|known| known.job == Some(id)), outcome) {
             (None, _) | (_, PutAway::Stays) => Ok(()),
             (Some(known), PutAway::Absent) => files::update(connection, &Known { sha256: None, ..known }),
-            (Some(known), PutAway::Gone) => files::remove(connection, known.id),
+            (Some(known), PutAway::Gone { linked }) => {
+                if let Some(identity) = linked {
+                    forgotten_files::note(connection, context.source(), &identity, sha256.as_deref())?;
+                }
+                files::remove(connection, known.id)
+            }
         }
     };
     context.write(note).await?;
     // A person may have moved an absent recording and be about to move its sidecar: the daemon does not delete that sidecar.
-    let goes = outcome == PutAway::Gone || (outcome == PutAway::Absent && matches!(fate, Fate::Move(_)));
+    let is_gone = matches!(outcome, PutAway::Gone { .. });
+    let goes = is_gone || (outcome == PutAway::Absent && matches!(fate, Fate::Move(_)));
     if let Some(sidecar) = job.sidecar.clone().filter(|_| goes) {
         let context = Arc::clone(context);
         let (fate, root, below) = (fate.clone(), root.clone(), below.clone());
@@ -70,7 +77,7 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
         move_written(context, job, &root, &below, done).await?;
     }
     // If another file is at the path, the file that was heard may have moved to another name as well.
-    Ok(outcome != PutAway::Gone)
+    Ok(!is_gone)
 }
 
 /// Moves the files that the daemon wrote for plugins beside a recording after the recording. A file that cannot be moved stays, and the log
@@ -96,7 +103,7 @@ async fn move_written(
         let (fate, root, below) = (Fate::Move(done.to_owned()), root.to_owned(), parent.join(&file.name));
         let path = root.join(&below);
         match blocking(move || carry_out(&fate, &root, &below, &heard)).await? {
-            Ok(PutAway::Gone) => {
+            Ok(PutAway::Gone { .. }) => {
                 let moved = Written { folder: done.join(parent), ..file.clone() };
                 let note = move |connection: &_, _: &Context| {
                     written::remove(connection, &file.folder, &file.name)?;

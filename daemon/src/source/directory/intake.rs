@@ -44,7 +44,7 @@ pub(super) enum Taken {
     Job(Uuid),
     /// A known file.
     Kept(Reason),
-    /// Another look has written the file into the ledger already.
+    /// The file is in the ledger already: another look has written it, or it has been read under another of its names.
     Raced,
 }
 
@@ -84,6 +84,13 @@ pub(super) fn take_in(
         if is_elsewhere && matches!(take_from(connection, context, old, found)?, Moved::Here { .. }) {
             return Ok(Taken::Kept(Reason::Same));
         }
+    }
+    // Two names of a new file (hard links) may be read together; the next look finds that this is the second one.
+    if files::with_inode(connection, context.source(), &identity)?
+        .iter()
+        .any(|known| known.identity == identity)
+    {
+        return Ok(Taken::Raced);
     }
     if forgotten_files::is_touched(connection, context.source(), &identity, sha256)? {
         return Ok(Taken::Kept(Reason::Same));

@@ -88,7 +88,10 @@ pub(super) struct HeardFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutAway {
     /// The daemon has moved or deleted the file.
-    Gone,
+    Gone {
+        /// The file, if it has further names (hard links), which stay.
+        linked: Option<FileIdentity>,
+    },
     /// The file was not at its path: the daemon moved or deleted it before a crash, or another program has moved it.
     Absent,
     /// Another file is at the path, and stays.
@@ -120,7 +123,7 @@ pub(super) fn carry_out(
     heard: &HeardFile,
 ) -> Result<PutAway, NotPutAway> {
     match put_away(fate, root, below, heard) {
-        Ok(()) => Ok(PutAway::Gone),
+        Ok(linked) => Ok(PutAway::Gone { linked }),
         Err(Left::Absent) => Ok(PutAway::Absent),
         Err(Left::Stays) => Ok(PutAway::Stays),
         Err(Left::Failed(error)) => Err(match fate {
@@ -130,7 +133,8 @@ pub(super) fn carry_out(
     }
 }
 
-fn put_away(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result<(), Left> {
+/// Returns the file, if it has further names.
+fn put_away(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result<Option<FileIdentity>, Left> {
     let parent = below.parent().unwrap_or(Path::new(""));
     // The open descriptor names this folder from here on, even if another folder replaces it at its path.
     let folder = Folder::open(root).and_then(|root| root.below(parent)).map_err(absent_or_failed)?;
@@ -147,9 +151,10 @@ fn put_away(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result
     // From here on only the file with the identity just read may be removed.
     let heard = HeardFile { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
-        Fate::Delete => remove(&folder, from, &heard),
-        Fate::Move(done) => move_file(&folder, from, done, below, &heard),
+        Fate::Delete => remove(&folder, from, &heard)?,
+        Fate::Move(done) => move_file(&folder, from, done, below, &heard)?,
     }
+    Ok((status.st_nlink > 1).then_some(found))
 }
 
 /// Moves without overwriting: if the name is taken, the job's id is added to it, so every retry uses the same second name.

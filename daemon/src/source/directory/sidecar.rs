@@ -162,7 +162,7 @@ pub(super) fn put_away(
         Err(error) => Err(error.to_string()),
     };
     match outcome {
-        Ok(PutAway::Gone | PutAway::Absent | PutAway::Stays) => {}
+        Ok(PutAway::Gone { .. } | PutAway::Absent | PutAway::Stays) => {}
         Err(error) => {
             warn!(%job, source = context.source(), path = %root.join(&path).display(), error, "a sidecar stays behind its recordings; move it by hand");
         }
