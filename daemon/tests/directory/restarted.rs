@@ -1,11 +1,12 @@
 //! What the ledger remembers from one start to the next.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 
 use harkd::job::ledger::LedgerError;
 
-use super::watched::{BEFORE, Watched, write};
+use super::watched::{BEFORE, Watched, origin, write};
 use crate::support::CEILING;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +46,28 @@ async fn files_of_before_the_first_start_stay_skipped_until_they_change() {
     watched.jobs_become(2).await;
     write(&watched.path("old.wav"), "and new");
     watched.jobs_become(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_skipped_file_that_is_gone_stays_skipped_under_any_path() {
+    let copy = |from: &Path, to: &Path| {
+        write(to, &fs::read_to_string(from).unwrap());
+        let time = fs::metadata(from).unwrap().modified().unwrap();
+        File::options().write(true).open(to).unwrap().set_modified(time).unwrap();
+    };
+    let mut watched = Watched::new(|_| {});
+    write(&watched.path("old/a.wav"), "went");
+    write(&watched.path("old/b.wav"), "stayed there");
+    tokio::time::sleep(BEFORE).await;
+    watched.start().await;
+    watched.becomes("SELECT count(*) FROM file", 2).await;
+    watched.stop().await;
+    copy(&watched.path("old/a.wav"), &watched.path("restored/a.wav"));
+    fs::remove_file(watched.path("old/a.wav")).unwrap();
+    copy(&watched.path("old/b.wav"), &watched.path("beside/b.wav"));
+    watched.start().await;
+    let jobs = watched.jobs_become(1).await;
+    assert_eq!(origin(&jobs[0]), watched.path("beside/b.wav"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,25 @@ pub fn with_inode(
     Ok(found)
 }
 
+/// Files of a source that were skipped unread and have this size and time, at most `limit`: nothing else tells that another file is a copy
+/// of one.
+///
+/// # Errors
+/// When the query fails.
+pub fn skipped_unread(
+    connection: &Connection,
+    source: &str,
+    identity: &FileIdentity,
+    limit: usize,
+) -> Result<Vec<Known>, LedgerError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    select(
+        connection,
+        "INDEXED BY file_unread WHERE source = ?1 AND size = ?2 AND mtime_ns = ?3 AND job IS NULL AND sha256 IS NULL LIMIT ?4",
+        params![source, identity.size.cast_signed(), identity.mtime_ns, limit],
+    )
+}
+
 /// Files of a source that come after another one, in order of path, at most `limit`.
 ///
 /// # Errors

@@ -137,6 +137,7 @@ CREATE TABLE file (
 CREATE INDEX file_by_inode ON file (source, inode, dev);
 CREATE INDEX file_by_path ON file (source, path);
 CREATE INDEX file_by_sha256 ON file (source, sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX file_unread ON file (source, size, mtime_ns) WHERE job IS NULL AND sha256 IS NULL;
 
 -- Files of jobs that an operator had forgotten, and further names of files that were moved or deleted: known by their identity alone, so that
 -- they are not heard again. A row goes when another file has its inode, or when the file is gone.

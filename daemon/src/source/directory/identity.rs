@@ -1,6 +1,7 @@
 //! Finds the ledger's row of a file that a scan met: the row with the same inode, size and mtime, at any path; else the row with the same
 //! path, size and mtime, because copies, restores and some filesystems (FUSE, FAT) do not keep inodes. The rules are the same for files
-//! that were recognized and for files that were skipped.
+//! that were recognized and for files that were skipped. A skipped file may also have been copied to another path before it went: its size
+//! and mtime tell, where the hash tells that of a recognized one.
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::forgotten_files;
 use crate::job::{Duty, FileIdentity};
+
+/// The most skipped files of one size and time of which a file may be a copy.
+const MOST_COPIED: usize = 256;
 
 /// What the ledger has on a file.
 #[derive(Debug)]
@@ -69,6 +73,10 @@ pub(super) fn compare(connection: &Connection, source: &str, found: &Found) -> R
     candidates.sort_by_key(|known| known.path != found.path);
     at.retain(|known| known.identity.is_unchanged(&identity) && known.identity.inode != identity.inode);
     candidates.extend(at);
+    if candidates.is_empty() {
+        candidates = files::skipped_unread(connection, source, &identity, MOST_COPIED)?;
+        candidates.sort_by_key(|known| known.path.file_name() != found.path.file_name());
+    }
     Ok(Compared { known: None, forgotten: None, candidates, has_grown, met })
 }
 
@@ -81,8 +89,8 @@ fn which(root: &Root, found: &Found, candidates: Vec<Known>) -> Which {
         }
         match root.status(&known.path) {
             Ok(status) if (status.st_dev, status.st_ino) == (dev, inode) => return Which::SecondName,
-            // The candidate is at its path; the file, on another filesystem, has the same inode number by chance.
-            Ok(status) if (status.st_dev, status.st_ino) == (known.identity.dev, inode) => {}
+            // The candidate is at its path; the file is a copy of it, or, on another filesystem, has the same inode number by chance.
+            Ok(status) if (status.st_dev, status.st_ino) == (known.identity.dev, known.identity.inode) => {}
             // Another file has the candidate's path by now.
             Ok(_) => return Which::Row(known),
             Err(error) if is_absence(&error) => return Which::Row(known),
