@@ -23,6 +23,8 @@ const MAX_EVENT_BYTES: usize = 1 << 20;
 pub(crate) struct Parser {
     line: Vec<u8>,
     event: Event,
+    /// The first line has been read.
+    is_begun: bool,
 }
 
 impl Parser {
@@ -50,6 +52,12 @@ impl Parser {
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end_matches(['\r', '\n']);
+        // A stream may begin with a byte order mark, which is no part of its first field.
+        let line = if std::mem::replace(&mut self.is_begun, true) {
+            line
+        } else {
+            line.trim_start_matches('\u{feff}')
+        };
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -106,6 +114,14 @@ mod tests {
             events.extend(parser.push(&[byte]).unwrap());
         }
         assert_eq!(events, expected());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_field() {
+        assert_eq!(
+            whole("\u{feff}data: a\n\ndata: b\n\n".as_bytes()),
+            [event("", "", "a"), event("", "", "b")]
+        );
     }
 
     #[test]
