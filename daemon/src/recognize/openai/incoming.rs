@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use hark_sdk::event::{Segment, Timing, Usage};
 use reqwest::Response;
 
@@ -21,6 +22,17 @@ const LONGEST_ANSWER: usize = 16 << 20;
 
 /// The most bytes of a text that streams back; every partial repeats the text. The quickest speakers come to some thousand a minute.
 const LONGEST_TEXT: usize = 256 << 10;
+
+/// Whether a body is a stream of events, by its first bytes: proxies and small servers send either kind under any media type. `None`: they do
+/// not tell.
+fn is_stream(first: &[u8]) -> Option<bool> {
+    const FIELDS: [&[u8]; 4] = [b"data:", b"event:", b"id:", b":"];
+    match first.trim_ascii_start() {
+        [b'{', ..] => Some(false),
+        body if FIELDS.iter().any(|field| body.starts_with(field)) => Some(true),
+        _ => None,
+    }
+}
 
 /// What a request brought.
 #[derive(Debug)]
@@ -62,10 +74,13 @@ impl Incoming {
         response: &mut Response,
         listener: &mut dyn Listener,
     ) -> Result<(), Failed> {
-        if is_event_stream(response) {
-            return self.read_stream(http, response, listener).await;
+        let told = is_event_stream(response);
+        let first = http.chunk(response).await?.unwrap_or_default();
+        if is_stream(&first).unwrap_or(told) {
+            return self.read_stream(http, response, first, listener).await;
         }
         // Servers that do not stream ignore the wish.
+        self.raw.extend_from_slice(&first);
         http.body(response, &mut self.raw, LONGEST_ANSWER).await?;
         self.take(dialects::read(&self.raw)?)?;
         self.finish()?;
@@ -77,12 +92,14 @@ impl Incoming {
         &mut self,
         http: &Http,
         response: &mut Response,
+        first: Bytes,
         listener: &mut dyn Listener,
     ) -> Result<(), Failed> {
         let mut parser = Parser::default();
         let mut left = LONGEST_ANSWER;
         let mut is_taken = false;
-        while let Some(bytes) = http.chunk(response).await? {
+        let mut next = Some(first);
+        while let Some(bytes) = next {
             left = left.checked_sub(bytes.len()).ok_or_else(|| {
                 Error::unreadable(&format!("the server's answer is longer than {LONGEST_ANSWER} bytes"))
             })?;
@@ -102,6 +119,7 @@ impl Incoming {
                     return self.finish();
                 }
             }
+            next = http.chunk(response).await?;
         }
         self.finish()
     }

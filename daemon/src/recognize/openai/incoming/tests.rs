@@ -26,6 +26,20 @@ fn heard(parts: &[&[u8]]) -> Result<Transcript, String> {
     Ok(incoming.into_transcript(Some(2_000), None))
 }
 
+#[test]
+fn a_body_tells_itself_whether_it_is_a_stream() {
+    for (body, expected) in [
+        ("{\"text\": \"so\"}", Some(false)),
+        ("data: {}\n\n", Some(true)),
+        ("\n\nevent: x\n", Some(true)),
+        (": ping\n\n", Some(true)),
+        ("", None),
+        ("<html>", None),
+    ] {
+        assert_eq!(is_stream(body.as_bytes()), expected, "{body}");
+    }
+}
+
 fn data(events: &[serde_json::Value], last: &str) -> String {
     let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
     events + last
