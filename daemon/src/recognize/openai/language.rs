@@ -105,14 +105,17 @@ const NAMES: [(&str, &[&str]); 101] = [
     ("yue", &["cantonese"]),
 ];
 
-/// The code of a language as a server tells it: a code, or a name in any case; of several, the first. `None`: no language that is known.
+/// The code of a language as a server tells it: a code, also with a region, or a name in any case; of several, the first. `None`: no language that is known.
 pub(super) fn code(told: &str) -> Option<String> {
     let first = told.split(',').next().unwrap_or_default().trim().to_ascii_lowercase();
     let by_name = NAMES.iter().find(|(code, names)| *code == first || names.contains(&first.as_str()));
     // "haitian creole", "chinese (mandarin)"
     let word = first.split(' ').next().unwrap_or_default();
     let by_word = || NAMES.iter().find(|(_, names)| names.contains(&word));
-    by_name.or_else(by_word).map(|(code, _)| (*code).to_owned())
+    // "zh-CN", "pt_BR"
+    let tag = first.split(['-', '_']).next().unwrap_or_default();
+    let by_tag = || NAMES.iter().find(|(code, _)| *code == tag);
+    by_name.or_else(by_word).or_else(by_tag).map(|(code, _)| (*code).to_owned())
 }
 
 /// The name of a language by its code, as Qwen3-ASR writes it.
@@ -135,6 +138,8 @@ mod tests {
             ("Chinese,English", Some("zh")),
             ("Cantonese", Some("yue")),
             ("haitian creole", Some("ht")),
+            ("zh-CN", Some("zh")),
+            ("pt_BR", Some("pt")),
             ("None", None),
             ("auto", None),
             ("", None),
