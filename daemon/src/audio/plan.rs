@@ -23,7 +23,10 @@ const ABOVE_BACKGROUND: f32 = 4.0;
 /// By how much a pause is less loud than the piece, as a ratio of energies (10 dB).
 const BELOW_MEAN: f32 = 10.0;
 
-/// The energy of noise at -60 dBFS: what is not louder is a pause in any surroundings.
+/// By how much a loud background is less loud than the piece, as a ratio of energies (6 dB).
+const BELOW_SPEECH: f32 = 4.0;
+
+/// The energy of noise at -60 dBFS: what is not louder is a pause in any surroundings but very quiet ones.
 const QUIET: f32 = 1e-6;
 
 /// A piece of a recording.
@@ -112,7 +115,8 @@ impl Planner {
 
 /// Where to cut: after how many frames, at least one and at most all.
 fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
-    let quiet = quiet_runs(frames);
+    let levels = Levels::of(frames);
+    let quiet = runs(frames.len(), |at| frames[at].energy <= levels.pause);
     // The longest pause within reach that holds no speech; where the background is loud, any place without speech.
     let mut within: Vec<Range<usize>> =
         quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end)).collect();
@@ -126,16 +130,24 @@ fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
         }
         found = silent(frames, run, listen).filter(|pause| pause.len() > longest).or(found);
     }
-    if let Some(found) = found.or_else(|| silent(frames, reach..frames.len(), listen)) {
+    if let Some(found) = found {
         return quietest(frames, found);
     }
-    // The last pause before.
+    // Where no pause stands out, the detector takes some noise for speech, and misses some speech that is very quiet or in noise: first comes
+    // what is no louder than the background, then the last pause before, and only then what is loud without speech.
+    let speech = listen(frames, reach..frames.len());
+    let place = |belongs: &dyn Fn(usize) -> bool| {
+        let found = longest(runs(speech.len(), belongs))?;
+        Some(reach + found.start..reach + found.end)
+    };
+    let is_background = |at: usize| frames[reach + at].energy <= levels.background;
     let before =
-        quiet.iter().rev().filter(|run| run.start > frames.len() / 8).find_map(|run| pause(run.clone()));
-    match before {
-        Some(run) => quietest(frames, run),
-        None => quietest(frames, reach.saturating_sub(1)..frames.len()),
-    }
+        || quiet.iter().rev().filter(|run| run.start > frames.len() / 8).find_map(|run| pause(run.clone()));
+    let found = place(&|at| !speech[at] && is_background(at))
+        .or_else(|| place(&is_background))
+        .or_else(before)
+        .or_else(|| place(&|at| !speech[at]));
+    quietest(frames, found.unwrap_or(reach.saturating_sub(1)..frames.len()))
 }
 
 /// The longest pause without speech among these frames.
@@ -145,14 +157,28 @@ fn silent(frames: &[Frame], run: Range<usize>, listen: Listen<'_>) -> Option<Ran
     Some(run.start + found.start..run.start + found.end)
 }
 
-/// Runs of frames that are no louder than the background, and much less loud than the rest.
-fn quiet_runs(frames: &[Frame]) -> Vec<Range<usize>> {
-    let mut energies: Vec<f32> = frames.iter().map(|frame| frame.energy).collect();
-    let mean = energies.iter().sum::<f32>() / energies.len().max(1) as f32;
-    let tenth = energies.len() / 10;
-    let (_, background, _) = energies.select_nth_unstable_by(tenth, f32::total_cmp);
-    let limit = (*background * ABOVE_BACKGROUND).min(mean / BELOW_MEAN).max(QUIET);
-    runs(frames.len(), |at| frames[at].energy <= limit)
+/// The energies up to which a frame of a piece is taken for what.
+struct Levels {
+    /// A pause: no louder than the background, and much less loud than the rest.
+    pause: f32,
+    /// The background, and less loud than the rest.
+    background: f32,
+}
+
+impl Levels {
+    fn of(frames: &[Frame]) -> Levels {
+        let mut energies: Vec<f32> = frames.iter().map(|frame| frame.energy).collect();
+        let mean = energies.iter().sum::<f32>() / energies.len().max(1) as f32;
+        let tenth = energies.len() / 10;
+        let (_, background, _) = energies.select_nth_unstable_by(tenth, f32::total_cmp);
+        let background = *background * ABOVE_BACKGROUND;
+        // Of very quiet speech much is below -60 dBFS.
+        let quiet = QUIET.min(mean / BELOW_MEAN);
+        Levels {
+            pause: background.min(mean / BELOW_MEAN).max(quiet),
+            background: background.min(mean / BELOW_SPEECH).max(quiet),
+        }
+    }
 }
 
 /// The runs of consecutive numbers below `count` that `belongs` takes.

@@ -124,6 +124,20 @@ fn quiet_speech_that_the_detector_hears_is_no_pause() {
 }
 
 #[test]
+fn what_the_detector_misses_of_quiet_speech_is_no_pause() {
+    // Within reach of the limit, and before.
+    for pause in [1_750..1_770, 1_500..1_520] {
+        let mut quiet = frames(&vec![true; 3_000], 0.0);
+        quiet.iter_mut().for_each(|frame| frame.energy *= 1e-3);
+        // The detector hears speech in the pause, and none in the speech that follows.
+        quiet[pause.clone()].iter_mut().for_each(|frame| frame.energy = 1e-9);
+        quiet[1_800..1_840].iter_mut().for_each(|frame| frame.is_speech = false);
+        let end = range(&plan(&quiet, 30_000)[0]).end as usize;
+        assert!(pause.contains(&end), "cut at {end} for {pause:?}");
+    }
+}
+
+#[test]
 fn silence_makes_silent_pieces() {
     let mut speech = vec![false; 10_000];
     speech[..500].fill(true);
