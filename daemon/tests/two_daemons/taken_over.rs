@@ -149,7 +149,12 @@ async fn pieces_that_are_stored_as_heard_are_not_paid_again_by_the_other_daemon(
     // Two requests were under way, and the answers of two may have been heard and not stored.
     let again = taken(&service, "flash") - numbers.len();
     assert!(again <= 4, "{again} of {} pieces were sent again", numbers.len());
-    assert_eq!(is_marked(events), again > 0);
+    // A request that the kill kept from the service is marked as well: the other daemon cannot know that it did not arrive.
+    assert!(
+        again == 0 || is_marked(events),
+        "{again} of {} pieces were sent again without a mark",
+        numbers.len()
+    );
 }
 
 async fn a_duplicate_takes_over_the_job_of_a_message_that_is_gone() {
