@@ -1,4 +1,4 @@
-//! The test programs, two at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
+//! The test programs, three at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
 //! test` runs them, their waits would add up. The daemon's stories are one program; each story is a process of its own here.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-/// More at a time would slow the tests' timers on two cores: each program runs as many tests at a time as there are cores.
-const AT_A_TIME: usize = 2;
+/// With these two cores are busy; more would slow the tests' timers: each program runs as many tests at a time as there are cores.
+const AT_A_TIME: usize = 3;
 
 /// The program whose modules are run one by one.
 const STORIES: &str = "stories";
