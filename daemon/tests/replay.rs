@@ -176,6 +176,7 @@ async fn what_was_said_of_segments_counts_once_and_segments_are_replayed() {
         pieces: None,
         begin_ms: 0,
         end_ms: 10_000,
+        truncated: false,
         segments: fields.segments.as_ref().unwrap()[..1].to_vec(),
     });
     let alert = |rule: &str, state| Alert {

@@ -131,6 +131,7 @@ fn bodies() -> Vec<Body> {
             pieces: Some(3),
             begin_ms: 0,
             end_ms: 3_194,
+            truncated: true,
             segments: vec![segment(Timing::Chunk, Some(0), Some(3_194))],
         }),
         Body::TranscriptFinal(TranscriptFinal {

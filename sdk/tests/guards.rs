@@ -163,6 +163,7 @@ fn a_plugin_that_wants_segments_gets_them() {
         pieces: None,
         begin_ms: 0,
         end_ms: 0,
+        truncated: false,
         segments: Vec::new(),
     };
     let mut bench = Bench::<Hesitant>::create("{}").unwrap();

@@ -247,9 +247,9 @@ impl Step {
                         possible_duplicate_charge: totals.possible_duplicate_charge,
                     }));
                 }
-                Report::Heard { span, segments } => {
+                Report::Heard { span, transcript } => {
                     let (Some(piece), Some(plan)) = (piece, &self.job.plan) else { continue };
-                    self.events.push(segment(plan, piece, pieces, &span, segments));
+                    self.events.push(segment(plan, piece, pieces, &span, &transcript));
                 }
                 Report::Emitted(emitted) => self.events.extend(emitted),
                 Report::OverBudget { .. } if self.job.reported_over_budget => {}

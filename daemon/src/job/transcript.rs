@@ -48,7 +48,7 @@ pub fn final_of(job: &Job, pieces: &[Piece]) -> Option<TranscriptFinal> {
 }
 
 /// The `transcript.segment` of a piece that is heard. `pieces`: how many the recording has, once that is known.
-pub fn segment(plan: &Plan, piece: u32, pieces: Option<u32>, span: &Span, segments: Vec<Segment>) -> Body {
+pub fn segment(plan: &Plan, piece: u32, pieces: Option<u32>, span: &Span, heard: &Transcript) -> Body {
     Body::TranscriptSegment(TranscriptSegment {
         engine: plan.engine.clone(),
         model: plan.model.clone(),
@@ -56,7 +56,8 @@ pub fn segment(plan: &Plan, piece: u32, pieces: Option<u32>, span: &Span, segmen
         pieces,
         begin_ms: span.begin_ms,
         end_ms: span.end_ms.unwrap_or(span.begin_ms),
-        segments,
+        truncated: heard.truncated,
+        segments: heard.segments.clone(),
     })
 }
 

@@ -120,7 +120,8 @@ pub fn go_on(
 /// Takes a piece that is stored as heard: it is not sent again, and its text stays as it left the former owner. The plugins get it once
 /// more, since the former owner may not have stored all that they emitted about it.
 fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
-    let TranscriptSegment { engine, model, piece: number, begin_ms, end_ms, segments, .. } = stored;
+    let TranscriptSegment { engine, model, piece: number, begin_ms, end_ms, truncated, segments, .. } =
+        stored;
     let at = pieces.iter().position(|piece| piece.number == number).unwrap_or_else(|| {
         let mut piece = Piece::new(number, Span::part(begin_ms, end_ms), engine.as_str(), &model);
         piece.attempts = attempts(job, number);
@@ -132,7 +133,7 @@ fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: 
     let is_free = prices.is_free(engine.as_str());
     let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms) / 1_000 });
     let text = joined(segments.iter().map(|segment| segment.text.as_str()));
-    hold_heard(std::slice::from_mut(piece), Transcript { text, segments, truncated: false, billed }, prices);
+    hold_heard(std::slice::from_mut(piece), Transcript { text, segments, truncated, billed }, prices);
     piece.state = PieceState::Piping { published: true };
 }
 
@@ -162,7 +163,7 @@ fn hold_heard(pieces: &mut [Piece], transcript: Transcript, prices: &Prices) {
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{Kind, PluginEvent, Recording, Segment};
+    use hark_sdk::event::{Engine, Kind, PluginEvent, Recording, Segment};
     use proptest::prelude::*;
     use serde_json::Map;
 
@@ -193,6 +194,25 @@ mod tests {
             stored.add(Some(&body.kind()), Some(sequence), Some(body.clone()), sequence);
         }
         stored
+    }
+
+    #[test]
+    fn a_piece_whose_text_the_service_cut_is_cut_after_a_takeover_too() {
+        let job =
+            Job::new(Uuid::nil(), "inbox", "default", Origin::Nothing, Recording::default(), Map::new());
+        let stored = TranscriptSegment {
+            engine: Engine::FLASH,
+            model: "qwen3-asr-flash".into(),
+            piece: 1,
+            pieces: None,
+            begin_ms: 0,
+            end_ms: 5_000,
+            truncated: true,
+            segments: heard(&["en"]),
+        };
+        let (_, pieces) =
+            go_on(job, Vec::new(), after(&[Body::TranscriptSegment(stored)]), &Prices::default());
+        assert!(pieces[0].heard.as_ref().is_some_and(|heard| heard.truncated));
     }
 
     fn languages() -> impl Strategy<Value = Vec<&'static str>> {

@@ -112,7 +112,7 @@ pub async fn pipe_piece(task: PieceTask, tools: Tools) -> Result<(), LedgerError
 fn segment_event(job: &Job, piece: &Piece) -> Option<Event> {
     let (plan, heard) = (job.plan.as_ref()?, piece.heard.as_ref()?);
     let pieces = (job.stage == Stage::Recognizing).then_some(job.pieces);
-    Some(job.event(None, segment(plan, piece.number, pieces, &piece.span, heard.segments.clone())))
+    Some(job.event(None, segment(plan, piece.number, pieces, &piece.span, heard)))
 }
 
 /// The segments of a job that plugins had before this piece, in order of time. Empty also if the ledger cannot be read: then the daemon is

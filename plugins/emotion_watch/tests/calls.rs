@@ -60,6 +60,7 @@ fn piece(job: Uuid, piece: u32, segments: &[Segment]) -> Event {
         pieces: None,
         begin_ms: 0,
         end_ms: 0,
+        truncated: false,
         segments: segments.to_vec(),
     };
     Event { job, ..event(Body::TranscriptSegment(body)) }

@@ -44,6 +44,9 @@ pub struct TranscriptSegment {
     pub begin_ms: u64,
     /// Where the piece ends, in milliseconds of the recording.
     pub end_ms: u64,
+    /// Present and true where the service cut the piece's text.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub truncated: bool,
     /// What was said in the piece; empty where nothing was said.
     pub segments: Vec<Segment>,
 }

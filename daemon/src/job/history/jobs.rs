@@ -13,6 +13,7 @@ use crate::job::job_machine::{self, CutEnd, Fact, Pieces, Recognized, Totals};
 use crate::job::piece_machine::Report;
 use crate::job::{
     Cut, Delivery, Duty, Fate, Job, Origin, Paid, PieceFormat, PieceState, Plan, Saved, Span, Split, Stage,
+    Transcript,
 };
 
 /// A piece, as the job hears of it.
@@ -210,8 +211,10 @@ impl World {
                 self.totals.billed.seconds += 7;
                 self.totals.cost_micro += 245;
                 self.pieces[at] = Life::Heard;
-                reports
-                    .push(Report::Heard { span: Span::part(at as u64, at as u64 + 1), segments: Vec::new() });
+                reports.push(Report::Heard {
+                    span: Span::part(at as u64, at as u64 + 1),
+                    transcript: Transcript::default(),
+                });
             }
         }
         let left = self.left();

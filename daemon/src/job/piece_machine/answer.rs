@@ -52,8 +52,8 @@ impl PieceStep {
 
     /// The transcript leaves the daemon.
     pub(super) fn report_heard(&mut self, transcript: &Transcript) {
-        let (span, segments) = (self.piece.span.clone(), transcript.segments.clone());
-        self.reports.push(Report::Heard { span, segments });
+        let (span, transcript) = (self.piece.span.clone(), transcript.clone());
+        self.reports.push(Report::Heard { span, transcript });
     }
 
     /// The piece fails. If one of its halves was asked for, the first answer stands instead.

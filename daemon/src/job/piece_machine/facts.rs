@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hark_sdk::event::{Body, Fault, Segment};
+use hark_sdk::event::{Body, Fault};
 
 use crate::job::{Failure, Span, Transcript};
 
@@ -73,7 +73,7 @@ pub enum Report {
     /// The recognizer has accepted it.
     Submitted { handle: Option<String> },
     /// It is heard, and its text may leave the daemon.
-    Heard { span: Span, segments: Vec<Segment> },
+    Heard { span: Span, transcript: Transcript },
     /// Events of plugins about it.
     Emitted(Vec<Body>),
     /// It waits for the budget of another day, which the events of a job report once.

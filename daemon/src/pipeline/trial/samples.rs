@@ -81,6 +81,7 @@ fn segment(texts: &[&str]) -> Event {
         pieces: Some(2),
         begin_ms: 0,
         end_ms: 10_000 * segments.len() as u64,
+        truncated: false,
         segments,
     }))
 }

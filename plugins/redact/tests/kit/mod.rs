@@ -48,6 +48,7 @@ impl Call {
             pieces: None,
             begin_ms: 20_000,
             end_ms: 40_000,
+            truncated: false,
             segments: texts.iter().map(|text| segment(0, 20_000, text)).collect(),
         };
         match self.replaced(event(Body::TranscriptSegment(segment))).body {

@@ -47,6 +47,7 @@ fn piece(piece: u32, segments: Vec<Segment>) -> TranscriptSegment {
         pieces: None,
         begin_ms,
         end_ms,
+        truncated: false,
         segments,
     }
 }
