@@ -65,7 +65,7 @@ fn move_chunks(
             () => continue,
         };
         // Version and flags, the number of entries, the entries.
-        let table = &mut index[found][12..];
+        let table = index[found].get_mut(12..)?;
         let count = u32::from_be_bytes(*table.first_chunk()?) as usize;
         for entry in table.get_mut(4..)?.chunks_exact_mut(width).take(count) {
             let place = entry.iter().fold(0_u64, |place, byte| place << 8 | u64::from(*byte));
@@ -114,6 +114,12 @@ mod tests {
         assert_eq!(moved, [&head[..], &index, &audio, &bx(b"free", b"")].concat());
         assert_eq!(index_first(&moved), None, "it is in front");
         assert_eq!(index_first(&file[..file.len() - 20]), None, "it breaks off");
+    }
+
+    #[test]
+    fn a_table_without_room_for_its_head_is_not_followed() {
+        let index = HOLDERS.iter().rev().fold(bx(b"stco", b""), |inner, name| bx(name, &inner));
+        assert_eq!(index_first(&[bx(b"mdat", b"abcdef"), index].concat()), None);
     }
 
     proptest! {
