@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::service::{Identity, PING};
@@ -19,6 +18,9 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the first callers wait for answers: the page is to be drawn in 200 ms. A daemon at the same broker answers within a few.
+const FIRST: Duration = Duration::from_millis(100);
+
 /// A handle; clones share the same list.
 #[derive(Clone)]
 pub struct Others {
@@ -27,40 +29,40 @@ pub struct Others {
     /// This daemon's id.
     own: Arc<str>,
     list: Arc<Mutex<List>>,
-    /// Set when the first question was answered.
-    first: Arc<OnceCell<()>>,
 }
 
 #[derive(Default)]
 struct List {
-    known: Vec<Identity>,
+    known: BTreeSet<Identity>,
+    /// When the first question went out, and the latest one.
+    first: Option<Instant>,
     asked: Option<Instant>,
 }
 
 impl Others {
     pub fn new(client: Client, prefix: &str, own: &str) -> Others {
-        Others { client, prefix: prefix.into(), own: own.into(), list: Arc::default(), first: Arc::default() }
+        Others { client, prefix: prefix.into(), own: own.into(), list: Arc::default() }
     }
 
     /// The daemons that answered last. Only the first callers wait for answers: if the list is old, a question goes out whose answers the next
     /// caller gets.
     pub async fn known(&self) -> Vec<Identity> {
-        let first = self.first.get_or_init(async || {
-            self.clone().ask().await;
-            self.list.lock().asked = Some(Instant::now());
-        });
-        first.await;
-        let mut list = self.list.lock();
-        if list.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
-            list.asked = Some(Instant::now());
-            tokio::spawn(self.clone().ask());
-        }
-        list.known.clone()
+        let now = Instant::now();
+        let first = {
+            let mut list = self.list.lock();
+            if list.asked.is_none_or(|asked| now - asked > FRESH) {
+                list.asked = Some(now);
+                tokio::spawn(self.clone().ask());
+            }
+            *list.first.get_or_insert(now)
+        };
+        sleep_until(first + FIRST).await;
+        self.list.lock().known.iter().cloned().collect()
     }
 
     async fn ask(self) {
         match self.answers().await {
-            Ok(found) => self.list.lock().known = found.into_iter().collect(),
+            Ok(found) => self.list.lock().known = found,
             // The broker is away, which the status says beside the list.
             Err(error) => debug!(%error, "the other daemons cannot be asked for"),
         }
@@ -73,7 +75,10 @@ impl Others {
         let (until, mut found) = (Instant::now() + PATIENCE, BTreeSet::new());
         while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
             let other = Identity::of_ping(&answer, &self.prefix);
-            found.extend(other.filter(|other| *other.daemon != *self.own));
+            if let Some(other) = other.filter(|other| *other.daemon != *self.own) {
+                self.list.lock().known.insert(other.clone());
+                found.insert(other);
+            }
         }
         Ok(found)
     }
