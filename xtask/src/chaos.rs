@@ -40,8 +40,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let story = if options.daemons == 1 { "chaos::nothing_is_lost" } else { "chaos::two" };
     let of_hours = |an_hour: f64| ((an_hour * options.hours).ceil() as u64).to_string();
     let inputs = if options.pieces { IN_PIECES_AN_HOUR } else { INPUTS_AN_HOUR };
-    let mut run =
-        workspace.cargo(&["test", "--package", "harkd", "--test", "stories", story, "--", "--nocapture"]);
+    // Of the whole workspace: for one package the dependencies have other features, and all are built again.
+    let mut run = workspace.cargo(&["test", "--workspace", "--test", "stories", story, "--", "--nocapture"]);
     run.env(nats_server::VARIABLE, nats_server)
         .env("HARK_TESTS_BUILT", "1")
         .env("HARK_CHAOS_SECONDS", of_hours(3_600.0))
