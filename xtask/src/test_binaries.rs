@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-/// With these two cores are busy; more would slow the tests' timers: each program runs as many tests at a time as there are cores.
+/// Three keep two cores busy; more would slow the tests' timers: each program runs as many tests at a time as there are cores.
 const AT_A_TIME: usize = 3;
 
 /// The program whose modules are run one by one.

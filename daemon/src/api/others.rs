@@ -18,7 +18,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the first callers wait for answers: the page is to be drawn in 200 ms. A daemon at the same broker answers within a few.
+/// How long the first callers wait for answers: the page's goal is to be drawn in 200 ms. A daemon at the same broker answers
+/// within a few milliseconds.
 const FIRST: Duration = Duration::from_millis(100);
 
 /// A handle; clones share the same list.

@@ -33,7 +33,7 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// What requests about jobs need.
+/// Handles to the parts of the daemon that requests about jobs need.
 pub struct Handles {
     pub tokens: Tokens,
     /// The id by which other daemons know this one.
@@ -58,7 +58,7 @@ impl Api {
 
     /// Sets the handles; until then requests about jobs are answered with 503.
     pub fn open(&self, handles: Handles) {
-        // It is opened once, by the daemon's start.
+        // The daemon's start sets them once.
         let _ = self.inner.handles.set(handles);
     }
 

@@ -1,4 +1,4 @@
-//! Files that are known by their identity alone, without a name, so that they are not heard again: those of forgotten jobs, and further
+//! Files that are known by their identity alone, without a name, so that the daemon does not hear them again: files of forgotten jobs, and further
 //! hard links of files that the daemon has moved or deleted.
 
 use rusqlite::{Connection, OptionalExtension, params};
