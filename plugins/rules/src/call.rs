@@ -182,6 +182,12 @@ impl Call {
             }
             self.settle(rules, key, Alert { state: AlertState::Confirmed, ..alert }, &mut changes);
         }
+        self.retract(
+            &[],
+            |_, alert| alert.state == AlertState::Tentative,
+            "another alert of the rule stands within its cooldown",
+            &mut changes,
+        );
         changes
     }
 
@@ -266,29 +272,33 @@ impl Call {
         }
     }
 
-    /// Raises an alert that does not stand yet, or confirms one that stands as tentative.
+    /// Raises an alert that does not stand yet, or confirms one that stands as tentative. A partial tells only where its piece begins, so the
+    /// time of the words may be in the cooldown of a confirmed alert: the alert then stays tentative until the final decides which one stands.
     fn settle(&mut self, rules: &Rules, key: Key, alert: Alert, changes: &mut Vec<Change>) {
-        match self.standing.get_mut(&key) {
-            None => self.raise(rules, key, alert, changes),
-            Some(standing)
-                if standing.state == AlertState::Tentative && alert.state == AlertState::Confirmed =>
-            {
-                *standing = alert.clone();
-                changes.push(Change::Raised(alert));
-            }
-            Some(_) => {}
+        let Some(standing) = self.standing.get(&key) else {
+            return self.raise(rules, key, alert, changes);
+        };
+        let confirms = standing.state == AlertState::Tentative && alert.state == AlertState::Confirmed;
+        let confirmed = self.of_rule(key.rule).filter(|standing| standing.state == AlertState::Confirmed);
+        if confirms && rules.is_free(key.rule, alert.begin_ms, confirmed.map(|standing| standing.begin_ms)) {
+            self.standing.insert(key, alert.clone());
+            changes.push(Change::Raised(alert));
         }
     }
 
     /// Raises an alert, unless `cooldown` or `once` of its rule forbids it.
     fn raise(&mut self, rules: &Rules, key: Key, alert: Alert, changes: &mut Vec<Change>) {
-        let of_rule = self.standing.range(Key { rule: key.rule, place: Place::Call }..);
-        let of_rule =
-            of_rule.take_while(|(other, _)| other.rule == key.rule).map(|(_, alert)| alert.begin_ms);
-        if rules.is_free(key.rule, alert.begin_ms, of_rule) {
+        let begins = self.of_rule(key.rule).map(|standing| standing.begin_ms);
+        if rules.is_free(key.rule, alert.begin_ms, begins) {
             self.standing.insert(key, alert.clone());
             changes.push(Change::Raised(alert));
         }
+    }
+
+    /// The alerts of a rule that stand.
+    fn of_rule(&self, rule: usize) -> impl Iterator<Item = &Alert> {
+        let from = self.standing.range(Key { rule, place: Place::Call }..);
+        from.take_while(move |(key, _)| key.rule == rule).map(|(_, alert)| alert)
     }
 
     /// Retracts the alerts that stand and are decided and are not among the candidates.

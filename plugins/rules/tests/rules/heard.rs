@@ -161,6 +161,40 @@ fn a_phrase_over_a_border_is_decided_when_both_pieces_are_heard() {
 }
 
 #[test]
+fn an_alert_whose_time_proves_to_be_in_a_cooldown_is_decided_by_the_final() {
+    let rules = rules(
+        serde_json::json!([{ "name": "churn", "any": ["cancel"], "not": ["just joking"], "cooldown": "40s" }]),
+    );
+    let later = |text| vec![segment(40_000, text)];
+    let earlier = vec![segment(0, "Hello."), segment(20_000, "I cancel.")];
+    let heard = || {
+        let mut call = Call::new("job");
+        assert_eq!(short(&call.segment(&rules, &piece(2, later("Cancel, just")), None)).len(), 1);
+        let tentative = call.partial(&rules, &partial(Some(1), 0, "hello I cancel"), None);
+        assert_eq!(short(&tentative), ["raised churn 1.1 Tentative \"cancel\""], "the piece begins at 0");
+        assert!(
+            call.segment(&rules, &piece(1, earlier.clone()), None).is_empty(),
+            "20 s from the confirmed one"
+        );
+        call
+    };
+    let all = [earlier.clone(), later("Cancel, just")].concat();
+    let changes = heard().end(&rules, &finale(all), None);
+    let [Change::Raised(stands), Change::Retracted(alert)] = &changes[..] else { panic!("{changes:?}") };
+    let reason = "another alert of the rule stands within its cooldown";
+    assert_eq!((alert.begin_ms, alert.reason.as_deref()), (Some(0), Some(reason)));
+    assert_eq!(stands.begin_ms, Some(40_000));
+
+    let all = [earlier.clone(), later("Cancel, just"), vec![segment(50_000, "joking")]].concat();
+    let changes = heard().end(&rules, &finale(all), None);
+    assert_eq!(
+        short(&changes),
+        ["retracted churn 2.1 Confirmed \"Cancel\"", "raised churn 1.1 Confirmed \"cancel\""],
+        "the final does not bear the confirmed one out"
+    );
+}
+
+#[test]
 fn what_is_judged_over_the_call_is_decided_by_its_final() {
     let rules = rules(serde_json::json!([
         { "name": "unthanked", "scope": "call", "any": ["refund"], "not": ["thank you"] },
