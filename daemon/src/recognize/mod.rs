@@ -25,6 +25,7 @@ mod storage;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -178,6 +179,15 @@ pub struct Request<'a> {
     pub duration_ms: Option<u64>,
     /// The unique name of the uploaded object, by which [`Recognizer::resolve`] can identify the task.
     pub marker: Option<&'a str>,
+    /// Asked before the last part of the body is sent; `None`: it is sent in any case.
+    pub clearance: Option<Arc<dyn Clearance>>,
+}
+
+/// Decides whether a request is completed. No recognizer can take a request, and so bill it, before the last part of the body has arrived. A
+/// process may be stopped for minutes at any moment before that, and meanwhile another daemon may take the job over.
+pub trait Clearance: Send + Sync + fmt::Debug {
+    /// Whether the last part of the body may be sent. `false`: the request is cut off, and its error has the fate `NotSent`.
+    fn is_given(&self) -> BoxFuture<'_, bool>;
 }
 
 /// Where the audio of a request is.

@@ -7,6 +7,7 @@ use hark_sdk::event::Engine;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::owned::Owned;
 use super::{PieceTask, Tools};
 use crate::job::ledger::{Advanced, LedgerError, spend};
 use crate::job::piece_machine::{self, PieceFact};
@@ -17,17 +18,17 @@ use crate::share::Unconfirmed;
 impl Tools {
     /// Writes the intent to send, first into the claim, where other daemons see it, then to disk. If it returns `None`, nothing may be sent:
     /// another daemon owns the job, the bucket did not answer and the piece is put off, the config has another recognizer by now, or the
-    /// daemon is stopping.
+    /// daemon is stopping. The request needs the returned clearance.
     pub(super) async fn intend(
         &self,
         task: &PieceTask,
         marker: Option<String>,
         permit: &Permit,
         recognizer: &Arc<dyn Recognizer>,
-    ) -> Result<Option<PieceTask>, LedgerError> {
+    ) -> Result<Option<(PieceTask, Arc<Owned>)>, LedgerError> {
         let fact = PieceFact::Sending { marker, reserved_micro: self.reservation(task) };
         let writing = self.claims.writing(task.job.id).await;
-        let mut confirmed = Instant::now();
+        let confirmed = Instant::now();
         let is_ours = self.claim_with(task, fact.clone()).await?;
         if !self.goes_on(task, is_ours).await? {
             return Ok(None);
@@ -48,31 +49,28 @@ impl Tools {
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
             return Ok(None);
         }
-        let leaves = async {
-            permit.depart().await;
-            // The process or its disk may have been stopped for minutes since the claim was confirmed, and another daemon may have taken
-            // the job over.
-            while confirmed.elapsed() > self.claims.fresh_for() {
-                let asked = Instant::now();
-                if !self.claims.owns(&task.job).await? {
-                    return Ok(false);
-                }
-                confirmed = asked;
-            }
-            Ok(true)
-        };
-        let is_ours = tokio::select! {
-            is_ours = leaves => is_ours,
+        tokio::select! {
+            () = permit.depart() => {}
             () = self.stop.cancelled() => {
                 self.advance_piece(&task, PieceFact::Unsent, 0).await?;
                 return Ok(None);
             }
-        };
-        if is_ours.is_err() {
-            // The piece goes back to the end of the queue and its permit to the next request, which must not wait for the bucket.
-            self.advance_piece(&task, PieceFact::Unsent, 0).await?;
         }
-        Ok(self.goes_on(&task, is_ours).await?.then_some(task))
+        let owned = Arc::new(Owned::new(self.claims.clone(), task.job.clone(), confirmed));
+        Ok(Some((task, owned)))
+    }
+
+    /// Goes on after a request that was cut off because [`Owned`] did not clear it.
+    pub(super) async fn not_cleared(
+        &self,
+        task: &PieceTask,
+        is_ours: Result<bool, Unconfirmed>,
+    ) -> Result<(), LedgerError> {
+        if is_ours.is_err() {
+            // The piece goes back to the end of the queue, and does not wait for the bucket in a place of the lane.
+            self.advance_piece(task, PieceFact::Unsent, 0).await?;
+        }
+        self.goes_on(task, is_ours).await.map(drop)
     }
 
     /// What the next request of a piece reserves in the day's budget, in millionths of a dollar. A length that is not known counts as the

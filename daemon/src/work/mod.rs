@@ -9,6 +9,7 @@ pub mod lane;
 pub mod look;
 pub mod objects;
 mod open_files;
+mod owned;
 pub mod partials;
 pub mod pipe;
 mod places;

@@ -105,11 +105,12 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         },
     };
     let marker = upload.as_ref().map(|upload| upload.marker.clone());
-    let Some(intent) = tools.intend(&task, marker.clone(), &permit, &recognizer).await? else {
+    let Some((intent, owned)) = tools.intend(&task, marker.clone(), &permit, &recognizer).await? else {
         return Ok(());
     };
     let tells = recognizer.profile().limits.tells;
-    let request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
+    let mut request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
+    request.clearance = Some(owned.clone());
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
     if selects && channels as usize > request.channels.len() {
@@ -117,6 +118,10 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     }
     let mut progress = Progress::new(&intent, &tools, Echo::of(&hints.words()));
     let outcome = recognizer.send(permit, request, &mut progress).await;
+    if let Some(is_ours) = owned.refusal() {
+        info!("the request was cut off before its end: another daemon may own the job by now");
+        return tools.not_cleared(&intent, is_ours).await;
+    }
     tools.sent(&intent, outcome, progress, place).await
 }
 
@@ -149,6 +154,7 @@ fn request<'a>(
         partials: route.partials,
         duration_ms: piece.asked_for().sent_ms().or(job.recording.duration_ms),
         marker,
+        clearance: None,
     }
 }
 

@@ -3,9 +3,14 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use harkd::recognize::Content;
+use futures::future::BoxFuture;
+use harkd::config::Priority;
+use harkd::recognize::{Audio, Clearance, Content, Request};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{FILETRANS, flash, job, recognizers};
+use super::{Bench, FILETRANS, FLASH, Leads, ReceivedEvent, flash, job, leads, recognizers, request};
 use crate::support::wav;
 
 const STOP: &str = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"content":[{"text":"so"}]}}]},"usage":{"seconds":1}}"#;
@@ -56,6 +61,39 @@ async fn a_paid_request_leaves_on_no_connection_that_may_be_closing() {
         () = twice => {}
         () = serve => {}
     }
+}
+
+/// A clearance that is asked while only the last part of the body is missing.
+#[derive(Debug)]
+struct Refused {
+    asked: AtomicUsize,
+}
+
+impl Clearance for Refused {
+    fn is_given(&self) -> BoxFuture<'_, bool> {
+        self.asked.fetch_add(1, Relaxed);
+        Box::pin(async { false })
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_cleared_never_becomes_whole() {
+    let bench = Bench::start(&[]).await;
+    let job = job(bench.folder.path(), "a.wav", &wav(30.0, 1));
+    let content = Content::of(&job, bench.folder.path()).unwrap();
+    for (recognizer, model, audio) in [
+        (&bench.flash, FLASH, Audio::Inline { content, format: "wav" }),
+        (&bench.flash, FLASH, Audio::Url("https://calls.example.com/a.wav")),
+        (&bench.filetrans, FILETRANS, Audio::Url("https://calls.example.com/a.wav")),
+    ] {
+        let refused = Arc::new(Refused { asked: AtomicUsize::new(0) });
+        let permit = recognizer.permit(Priority::default()).await;
+        let request = Request { clearance: Some(refused.clone()), ..request(model, audio) };
+        let error = recognizer.send(permit, request, &mut ReceivedEvent::default()).await.unwrap_err();
+        assert_eq!((leads(&error), refused.asked.load(Relaxed)), (Leads::FreeRetry, 1), "{error}");
+    }
+    let paid = bench.service.journal();
+    assert!(paid.iter().all(|entry| entry["outcome"] != "ok"), "{paid:?}");
 }
 
 #[tokio::test]

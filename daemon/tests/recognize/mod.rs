@@ -102,6 +102,7 @@ pub(crate) fn request<'a>(model: &'static str, audio: Audio<'a>) -> Request<'a> 
         partials: true,
         duration_ms: None,
         marker: None,
+        clearance: None,
     }
 }
 

@@ -3,12 +3,15 @@
 use async_nats::jetstream;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use super::{
     FILETRANS, claims, daemon, is_marked, jobs, lost_bucket, nothing_waits, put, taken, task_of, urls,
 };
 use crate::support::{
-    CEILING, Emulator, NatsServer, REDELIVERY, ReceivedEvent, caf, of_kind, sha256, stereo, wait_until, wav,
+    CEILING, Emulator, Hark, NatsServer, REDELIVERY, ReceivedEvent, caf, of_kind, sha256, stereo, wait_until,
+    wav,
 };
 
 /// Each case waits half a minute for a redelivery, so they run concurrently in one test, whatever the number of cores.
@@ -86,6 +89,43 @@ async fn a_daemon_that_was_stopped_and_resumed_sends_and_publishes_nothing_for_l
     // The resumed daemon takes in new messages.
     put(&nats, "another", wav(1.0, 9)).await;
     nothing_waits(&nats).await;
+}
+
+/// The service of the first daemon accepts the connection and reads nothing, so the daemon is stopped while the request is on its way.
+#[tokio::test]
+async fn a_request_that_was_on_its_way_while_the_other_daemon_took_the_job_over_is_cut_off() {
+    let nats = NatsServer::configured("max_payload: 16MB").await;
+    let slow = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/api/v1", slow.local_addr().unwrap());
+    let one = Hark::new().nats(&nats).set("dashscope.base_url", &format!("{address:?}"));
+    let mut one = one.inbox("inbox", "hark.audio.inbox").start().await;
+    // More bytes than the sockets' buffers hold.
+    put(&nats, "call", wav(200.0, 1)).await;
+    let (mut socket, _) = slow.accept().await.unwrap();
+    socket.readable().await.unwrap();
+    one.process().pause();
+    let service = Emulator::start(&[]).await;
+    let mut two = daemon(&nats, &service).start().await;
+    wait_until("the end of the job at the other daemon", REDELIVERY, async || two.log().contains(" done"))
+        .await;
+    one.process().resume();
+    let mut request = Vec::new();
+    let _ = socket.read_to_end(&mut request).await;
+    let head = String::from_utf8_lossy(&request[..request.len().min(2_000)]).to_ascii_lowercase();
+    let (head, _) = head.split_once("\r\n\r\n").unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let body = request.len() - head.len() - 4;
+    assert!(body < length.parse().unwrap(), "the whole request arrived, {body} bytes, and is paid");
+    wait_until("the woken daemon to let go", CEILING, async || {
+        let log = one.log();
+        ["another daemon has taken over this job", "the request was cut off"]
+            .iter()
+            .all(|words| log.contains(words))
+    })
+    .await;
+    nothing_waits(&nats).await;
+    assert_eq!(jobs(&mut two).await.len(), 1);
+    assert_eq!(taken(&service, "flash"), 1);
 }
 
 async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {

@@ -158,7 +158,8 @@ async fn submit(client: &Client, request: &Request<'_>) -> Result<String, Error>
     if file_url.starts_with("oss://") {
         call = call.header("X-DashScope-OssResourceResolve", "enable");
     }
-    let response = client.send(call, Outgoing::bytes(body.to_string().into_bytes())).await?;
+    let response =
+        client.send(call, Outgoing::bytes(body.to_string().into_bytes(), request.clearance.clone())).await?;
     let answer: Answer<Submitted> = client.answer(response).await?;
     Ok(answer.output.task_id)
 }

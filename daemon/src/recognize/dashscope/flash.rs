@@ -16,7 +16,7 @@ use crate::recognize::error::Error;
 use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
-    Audio, Delivers, Limits, Listener, Permit, Pieces, Profile, Recognizer, Request, Sent,
+    Audio, Clearance, Delivers, Limits, Listener, Permit, Pieces, Profile, Recognizer, Request, Sent,
 };
 
 /// The synchronous endpoint.
@@ -111,7 +111,7 @@ async fn exchange<R: Reading>(
         call = call.header("X-DashScope-SSE", "enable");
     }
     let mut incoming = Incoming::<R>::default();
-    let outcome = match client.send(call, outgoing(request.audio, body)).await {
+    let outcome = match client.send(call, outgoing(request.audio, body, request.clearance)).await {
         Ok(response) => incoming.read(client, response, is_stream, listener).await,
         Err(error) => Err(error),
     };
@@ -134,13 +134,20 @@ fn is_silence(error: &Error) -> bool {
 }
 
 /// The JSON is written around the audio, so that the audio need not be in memory.
-fn outgoing(audio: Audio<'_>, (before, after): (String, String)) -> Outgoing {
+fn outgoing(
+    audio: Audio<'_>,
+    (before, after): (String, String),
+    clearance: Option<Arc<dyn Clearance>>,
+) -> Outgoing {
     match audio {
-        Audio::Url(url) => Outgoing::bytes(format!("{before}{}{after}", Value::from(url)).into_bytes()),
+        Audio::Url(url) => {
+            Outgoing::bytes(format!("{before}{}{after}", Value::from(url)).into_bytes(), clearance)
+        }
         Audio::Inline { content, format } => Outgoing::base64(
             format!("{before}\"data:{};base64,", media_type(format)),
             content,
             format!("\"{after}"),
+            clearance,
         ),
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn store(
         .text("x-oss-object-acl", policy.x_oss_object_acl)
         .text("x-oss-forbid-overwrite", policy.x_oss_forbid_overwrite)
         .text("success_action_status", "200");
-    let Outgoing { body, mut departure } = Outgoing::raw(content);
+    let Outgoing { body, mut departure } = Outgoing::raw(content, None);
     let file = Part::stream_with_length(body, departure.length()).file_name(name.to_owned());
     let call = client.http.fresh.post(&policy.upload_host).multipart(form.part("file", file));
     let mut response = client.http.watch(call, &mut departure).await?;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::hex::hex;
 use crate::job::audio::{self, CHANGED, Unopened};
 use crate::job::{Job, fault};
+use crate::recognize::Clearance;
 use crate::recognize::error::Error;
 
 /// Bytes read at once; a multiple of three, so that base64 needs no padding before the end. Ten seconds of speech are read at once: each
@@ -80,34 +81,54 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// A body that is in memory.
-    pub(crate) fn bytes(bytes: Vec<u8>) -> Outgoing {
+    pub(crate) fn bytes(bytes: Vec<u8>, clearance: Option<Arc<dyn Clearance>>) -> Outgoing {
         let length = bytes.len() as u64;
-        Outgoing::new(length, |_| once(bytes))
+        Outgoing::new(length, clearance, |_| once(bytes))
     }
 
     /// `before`, the content as base64, `after`. `after` is sent only once the content has proved to be unchanged.
-    pub(crate) fn base64(before: String, content: Content, after: String) -> Outgoing {
+    pub(crate) fn base64(
+        before: String,
+        content: Content,
+        after: String,
+        clearance: Option<Arc<dyn Clearance>>,
+    ) -> Outgoing {
         let length = before.len() as u64 + content.bytes.div_ceil(3) * 4 + after.len() as u64;
-        Outgoing::new(length, |progress| {
+        Outgoing::new(length, clearance, |progress| {
             once(before.into_bytes()).chain(read(content, true, progress)).chain(once(after.into_bytes()))
         })
     }
 
     /// The content as it is. Its last part is sent only once the content has proved to be unchanged.
-    pub(crate) fn raw(content: Content) -> Outgoing {
-        Outgoing::new(content.bytes, |progress| read(content, false, progress))
+    pub(crate) fn raw(content: Content, clearance: Option<Arc<dyn Clearance>>) -> Outgoing {
+        Outgoing::new(content.bytes, clearance, |progress| read(content, false, progress))
     }
 
-    fn new<S>(length: u64, parts: impl FnOnce(watch::Sender<Progress>) -> S) -> Outgoing
+    fn new<S>(
+        length: u64,
+        clearance: Option<Arc<dyn Clearance>>,
+        parts: impl FnOnce(watch::Sender<Progress>) -> S,
+    ) -> Outgoing
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         let (sender, progress) = watch::channel(Progress::default());
-        let parts = parts(sender.clone());
-        let counted = parts.inspect_ok(move |part| {
-            sender.send_modify(|progress| progress.sent += part.len() as u64);
+        let passed = parts(sender.clone()).and_then(move |part| {
+            let sent = sender.borrow().sent + part.len() as u64;
+            let (sender, clearance) = (sender.clone(), clearance.clone().filter(|_| sent == length));
+            async move {
+                if let Some(clearance) = clearance
+                    && !clearance.is_given().await
+                {
+                    let error = Error::not_sent("another daemon may own the job by now");
+                    sender.send_modify(|progress| progress.cut_off = Some(error));
+                    return Err(io::Error::other("the request was not cleared"));
+                }
+                sender.send_modify(|progress| progress.sent = sent);
+                Ok(part)
+            }
         });
-        Outgoing { body: reqwest::Body::wrap_stream(counted), departure: Departure { progress, length } }
+        Outgoing { body: reqwest::Body::wrap_stream(passed), departure: Departure { progress, length } }
     }
 }
 
@@ -116,7 +137,7 @@ struct Progress {
     /// Bytes that were passed to the connection.
     sent: u64,
     /// Why the daemon cut the body off.
-    fault: Option<Fault>,
+    cut_off: Option<Error>,
 }
 
 /// Reports how much of a body was sent.
@@ -138,8 +159,8 @@ impl Departure {
     }
 
     /// Why the daemon cut the body off, if it did.
-    pub(crate) fn fault(&self) -> Option<Error> {
-        self.progress.borrow().fault.clone().map(Error::give_up)
+    pub(crate) fn cut_off(&self) -> Option<Error> {
+        self.progress.borrow().cut_off.clone()
     }
 
     /// Waits until more of the body was sent; false: nothing more will be sent.
@@ -168,7 +189,7 @@ fn read(
                 Ok((reader, chunk)) => Ok(Some((chunk, Some(reader).filter(|reader| !reader.is_done())))),
                 Err(fault) => {
                     let message = fault.code.clone();
-                    progress.send_modify(|progress| progress.fault = Some(fault));
+                    progress.send_modify(|progress| progress.cut_off = Some(Error::give_up(fault)));
                     Err(io::Error::other(message))
                 }
             }

@@ -204,7 +204,7 @@ pub(crate) fn unanswered(error: reqwest::Error) -> Error {
 /// The error of a request that got no answer. The service can only have taken a body that was sent whole; a request that broke off is free
 /// to repeat, but not for ever: the network may fail on this very request.
 fn lost(connecting: bool, causes: String, departure: &Departure) -> Error {
-    if let Some(error) = departure.fault() {
+    if let Some(error) = departure.cut_off() {
         return error;
     }
     if connecting {

@@ -26,7 +26,7 @@ impl Server {
         format: &str,
     ) -> Result<Response, Error> {
         let bytes = content.bytes();
-        let Outgoing { body, mut departure } = Outgoing::raw(content);
+        let Outgoing { body, mut departure } = Outgoing::raw(content, request.clearance.clone());
         let file = multipart::Part::stream_with_length(body, bytes)
             .file_name(format!("audio.{format}"))
             .headers(HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type(format)))]));
@@ -65,7 +65,7 @@ impl Server {
     ) -> Result<Response, Error> {
         let (before, after) = chat(&self.config.model, form, request, format);
         let call = self.post("/chat/completions", form).header(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        self.http.send(call, Outgoing::base64(before, content, after)).await
+        self.http.send(call, Outgoing::base64(before, content, after, request.clearance.clone())).await
     }
 
     fn post(&self, path: &str, form: Form) -> RequestBuilder {
@@ -146,6 +146,7 @@ mod tests {
             partials: true,
             duration_ms: Some(1_500),
             marker: None,
+            clearance: None,
         };
         let (before, after) = chat(request.model, form, &request, "flac");
         serde_json::from_str(&format!("{before}UklGRg=={after}")).unwrap()

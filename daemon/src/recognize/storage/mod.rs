@@ -96,7 +96,7 @@ impl Bucket {
 
     async fn store(&self, content: Content, name: &str) -> Result<(), Error> {
         let url = self.sign(Method::PUT, name, TO_START).await?;
-        let sent = self.http.send(self.http.fresh.put(url), Outgoing::raw(content)).await;
+        let sent = self.http.send(self.http.fresh.put(url), Outgoing::raw(content, None)).await;
         self.unless_refused(sent.map_err(|error| self.named(error))?).await
     }
 

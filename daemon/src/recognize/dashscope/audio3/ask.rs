@@ -97,6 +97,7 @@ mod tests {
             partials: true,
             duration_ms: None,
             marker: None,
+            clearance: None,
         }
     }
 
