@@ -169,6 +169,10 @@ fn next(runs: &Mutex<VecDeque<Run>>, waiting: bool) -> Option<Run> {
     }
 }
 
+/// The seed of the property tests. It is the same in every run, so that a run tells about the change that it tests; a single test that is run
+/// with `cargo test` draws new inputs.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 fn run_one(run: &Run, environment: &[(&str, PathBuf)]) -> Ran {
     let begin = Instant::now();
     let mut command = Command::new(&run.program);
@@ -179,6 +183,7 @@ fn run_one(run: &Run, environment: &[(&str, PathBuf)]) -> Ran {
         .current_dir(&run.package)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
         .env("CARGO_MANIFEST_DIR", &run.package)
+        .env(PROPERTY_SEED, std::env::var_os(PROPERTY_SEED).unwrap_or_else(|| "1".into()))
         .stdin(Stdio::null())
         .output();
     Ran { title: run.title.clone(), output, took: begin.elapsed() }
