@@ -96,7 +96,9 @@ async fn all_is_well_before_the_daemon_starts_beside_it_and_after_it() {
         "plugin keywords",
     ] {
         let finding = beside.finding(check);
-        assert!(finding["level"] == "ok" || check == "ffmpeg", "{finding}");
+        // ffmpeg may not be installed, and the disk of a busy machine may be slow.
+        let may_warn = check == "ffmpeg" || check == "state";
+        assert!(finding["level"] == "ok" || may_warn && finding["level"] == "warning", "{finding}");
     }
     assert_eq!(beside.code, Some(0));
     hark.drop_file("calls", "new.wav", &wav(1.0, 2));

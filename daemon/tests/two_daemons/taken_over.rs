@@ -134,8 +134,9 @@ async fn a_job_that_was_never_sent_is_finished_by_the_other_daemon() {
     let mut one = daemon(&nats, &service).start().await;
     put(&nats, "call", wav(2.0, 1)).await;
     let retrying = one.next_event("job.retrying").await;
-    let mut two = daemon(&nats, &service).start().await;
+    // At once: the next request, which asks whether the account is accepted again, would be cut off by the kill.
     one.kill();
+    let mut two = daemon(&nats, &service).start().await;
     service.set_faults(json!([])).await;
     nothing_waits(&nats).await;
     let jobs = jobs(&mut two).await;
