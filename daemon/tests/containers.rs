@@ -7,7 +7,7 @@ use crate::support::ffmpeg::{amr, encoded, g729, has_ffmpeg, remuxed, with_pictu
 use crate::support::{Emulator, Hark, NatsServer, ReceivedEvent, Reply, SpeechServer, sha256};
 
 /// Name, what ffmpeg is told, the name of the format in events, channels.
-const AUDIO: [(&str, &str, &str, u32); 14] = [
+const AUDIO: [(&str, &str, &str, u32); 15] = [
     ("wav49.wav", "-ar 8000 -c:a libgsm_ms -f wav", "wav", 1),
     ("asterisk.gsm", "-ar 8000 -c:a libgsm -f gsm", "gsm", 1),
     ("old.wma", "-c:a wmav2 -f asf", "wma", 2),
@@ -20,6 +20,7 @@ const AUDIO: [(&str, &str, &str, u32); 14] = [
     ("stream.aac", "-c:a aac -f adts", "aac", 2),
     ("voice.ogg", "-ar 16000 -c:a libopus -f ogg", "opus", 1),
     ("voice.webm", "-c:a libopus -f webm", "webm", 2),
+    ("film.mp4", "-c:a libmp3lame -f mp4", "mp4", 2),
     ("voice.mp4", "-c:a libopus -strict -2 -f mp4", "mp4", 1),
     ("fragments.mp4", "-c:a aac -movflags frag_keyframe+empty_moov+default_base_moof -f mp4", "m4a", 1),
 ];

@@ -10,6 +10,7 @@ use symphonia::core::io::ReadBytes;
 use symphonia::core::units::{Duration, TimeBase};
 use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reader, MkvReader, OggReader};
 
+use super::frames::mpeg_channels;
 use super::last_frame::is_incomplete;
 use super::length::measure;
 use super::matroska::without_size;
@@ -19,6 +20,9 @@ use super::{Probe, ProbeError, chunks, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
+
+/// Packets of pictures that may come before the first one of sound.
+const MOST_BEFORE_SOUND: usize = 1_000;
 
 /// Where the container that begins at offset `start` is in the file.
 ///
@@ -66,8 +70,13 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
         return Err(ProbeError::NotAudio(format!("it is {format} without an audio track")));
     };
     let has_pictures = reader.first_track(TrackType::Video).is_some();
-    let stated = stated_milliseconds(reader.as_ref(), track);
     let reopened = || open(source, bytes.clone(), format);
+    let mut channels = parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32);
+    if channels.is_none() && codec.as_deref() == Some("mp3") {
+        // ISO media describes MP3 without them.
+        channels = first_packet(reopened().map_err(explain)?, track.id).and_then(|it| mpeg_channels(&it));
+    }
+    let stated = stated_milliseconds(reader.as_ref(), track);
     let walk = measure(reader, reopened).map_err(explain)?;
     // Where a recorder of Matroska could not know the length, the reader meets the end unprepared.
     let mut truncated = is_cut || walk.breaks_off && !matches!(format, "mkv" | "webm");
@@ -97,11 +106,17 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
         .into(),
         codec,
         duration_ms,
-        channels: parameters.and_then(|it| it.channels.as_ref()).map(|channels| channels.count() as u32),
+        channels,
         sample_rate: parameters.and_then(|it| it.sample_rate),
         truncated,
         ..unknown
     })
+}
+
+/// The first packet of a track, if it is among the first ones.
+fn first_packet(mut reader: Box<dyn FormatReader>, track: u32) -> Option<Box<[u8]>> {
+    let packets = std::iter::from_fn(|| reader.next_packet().ok().flatten());
+    packets.take(MOST_BEFORE_SOUND).find(|it| it.track_id == track).map(|it| it.data)
 }
 
 /// The first audio track, or the first one whose codec symphonia does not know.

@@ -10,7 +10,7 @@ use symphonia::core::units::{Duration, TimeBase, Timestamp};
 use super::ProbeError;
 use super::codec::{codec, undecodable};
 use super::containers::sound_track;
-use super::frames::mpeg_samples;
+use super::frames::{mpeg_channels, mpeg_samples};
 use super::outside::Opened;
 use super::probe::Content;
 use super::resample::RATE;
@@ -39,7 +39,7 @@ pub(super) struct Decoder {
     stream_begin: Time,
     first: Option<Timestamp>,
     /// Number, rate and channels of the samples of an MPEG frame: at a change the codec begins anew.
-    kind: Option<(u32, u32, u8)>,
+    kind: Option<(u32, u32, Option<u32>)>,
     /// The end of what was decoded.
     position: Time,
     /// The position is that of a packet which may yield nothing, or not be the next: the next samples tell it.
@@ -295,8 +295,7 @@ impl Decoder {
     /// Begins the codec anew where the frames change, which symphonia does not.
     fn follow(&mut self, packet: &Packet, frame: Option<(u32, u32)>) -> Result<(), ProbeError> {
         let Some((samples, rate)) = frame else { return Ok(()) };
-        let is_mono = packet.data.get(3).is_some_and(|fourth| fourth >> 6 == 3);
-        let kind = Some((samples, rate, u8::from(is_mono)));
+        let kind = Some((samples, rate, mpeg_channels(&packet.data)));
         if self.kind != kind && self.kind.is_some() {
             self.codec = codec(self.reader.as_ref())?;
         }

@@ -171,6 +171,11 @@ fn has_tag(frame: &[u8]) -> bool {
     frame.windows(4).any(|four| matches!(four, b"Xing" | b"Info" | b"VBRI"))
 }
 
+/// How many channels a frame of MPEG audio has.
+pub(super) fn mpeg_channels(frame: &[u8]) -> Option<u32> {
+    frame.get(3).map(|fourth| if fourth >> 6 == 3 { 1 } else { 2 })
+}
+
 /// Number and rate of the samples of a frame of MPEG audio: symphonia tells the rate of a stream's first frame only.
 pub(super) fn mpeg_samples(frame: &[u8]) -> Option<(u32, u32)> {
     let &[_, second, third, ..] = frame else { return None };

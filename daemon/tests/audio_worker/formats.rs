@@ -1,7 +1,7 @@
 //! Recordings as encoders, recorders and broken copies leave them: how long they are, and what is heard where.
 
 use hark_sdk::event::TimeSpan;
-use harkd::audio::{Probe, Section};
+use harkd::audio::{AnalysisPlan, Probe, Section};
 use harkd::config::PieceFormat;
 
 use super::*;
@@ -150,4 +150,24 @@ async fn speech_of_telephone_exchanges_is_heard_without_a_header() {
         probe.format == "g723" && said.contains("several forms") && said.contains("convert it to WAV"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn the_channels_of_mp3_in_iso_media_are_told_apart() {
+    if !has_ffmpeg("the_channels_of_mp3") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let plan = AnalysisPlan { longest_ms: Some(10_000), split: true, skip_silence: true };
+    for (options, channels) in [("-ac 2 -f mp4", 2), ("-ac 2 -f mov", 2), ("-ac 1 -f mp4", 1)] {
+        let file = file(&encoded(&noise(8, &[(1, 2), (5, 6)]), &format!("-c:a libmp3lame {options}")));
+        let probe = workers.probe(&file, None).await.unwrap();
+        assert_eq!((probe.codec.as_deref(), probe.channels), (Some("mp3"), Some(channels)), "{options}");
+        let found = workers.analyze(&file, None, plan, |_| ()).await.unwrap();
+        assert_eq!(found.channels.len() as u32, channels, "{options}");
+        let section = Section { channel: Some(channels - 1), ..found.sections[0].clone() };
+        let piece = workers.piece(&file, None, section.clone(), PieceFormat::Wav).await.unwrap();
+        assert_eq!(piece.len() as u64, 44 + 32 * section.length(), "{options}");
+    }
 }
