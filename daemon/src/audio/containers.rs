@@ -7,7 +7,7 @@ use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::ReadBytes;
-use symphonia::core::units::{Duration, TimeBase};
+use symphonia::core::units::{Duration, TimeBase, Timestamp};
 use symphonia::default::formats::{AiffReader, CafReader, FlacReader, IsoMp4Reader, MkvReader, OggReader};
 
 use super::frames::mpeg_channels;
@@ -16,7 +16,7 @@ use super::length::measure;
 use super::matroska::without_size;
 use super::source::Source;
 use super::stated_end::stated_end;
-use super::{Probe, ProbeError, chunks, unknown_codec};
+use super::{Probe, ProbeError, chunks, edits, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
@@ -76,8 +76,12 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
         // ISO media describes MP3 without them.
         channels = first_packet(reopened().map_err(explain)?, track.id).and_then(|it| mpeg_channels(&it));
     }
-    let stated = stated_milliseconds(reader.as_ref(), track);
+    // What an encoder put in front counts in neither length.
+    let begin = begin(source, bytes.start, format, track)?.map_or(0, |begin| begin.get().unsigned_abs());
+    let early = track.time_base.and_then(|base| milliseconds(base, begin.into())).unwrap_or(0);
+    let stated = stated_milliseconds(reader.as_ref(), track).map(|stated| stated.saturating_sub(early));
     let walk = measure(reader, reopened).map_err(explain)?;
+    let walk = walk.without(begin, track.time_base.map_or(1, |base| base.denom.get()));
     // Where a recorder of Matroska could not know the length, the reader meets the end unprepared.
     let mut truncated = is_cut || walk.breaks_off && !matches!(format, "mkv" | "webm");
     if format == "flac" && stated.is_none() {
@@ -111,6 +115,19 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
         truncated,
         ..unknown
     })
+}
+
+/// The time of the track that is the begin of the recording; `None`: that of its first packet.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn begin(
+    source: &Source,
+    start: u64,
+    format: &str,
+    track: &Track,
+) -> std::io::Result<Option<Timestamp>> {
+    if is_iso(format) { edits::begin(source, start, track) } else { Ok(None) }
 }
 
 /// The first packet of a track, if it is among the first ones.

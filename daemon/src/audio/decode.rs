@@ -215,7 +215,8 @@ impl Decoder {
     fn begin_stream(&mut self) -> Result<(), ProbeError> {
         let track =
             sound_track(self.reader.as_ref()).ok_or_else(|| undecodable(Error::DecodeError("no track")))?;
-        (self.track, self.base, self.first) = (track.id, track.time_base, None);
+        let first = self.content.begin(&self.source, track)?;
+        (self.track, self.base, self.first) = (track.id, track.time_base, first);
         let sound = track.codec_params.as_ref().and_then(|it| it.audio());
         let rate = sound.and_then(|it| it.sample_rate).unwrap_or(RATE);
         self.plain = sound.filter(|it| it.codec == CODEC_ID_PCM_S16LE).and_then(|it| {

@@ -11,6 +11,7 @@ mod codec;
 mod containers;
 mod decode;
 mod doubles;
+mod edits;
 mod encode;
 pub mod ffmpeg;
 mod flac;

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::ops::Range;
 
-use symphonia::core::formats::{FormatOptions, FormatReader};
+use symphonia::core::formats::{FormatOptions, FormatReader, Track};
+use symphonia::core::units::Timestamp;
 use symphonia::default::formats::WavReader;
 
 use super::codec::undecodable;
@@ -119,6 +120,17 @@ impl Content {
             Content::Decoded(demuxer) => return source.decoded(demuxer),
         }
         .map_err(undecodable)
+    }
+
+    /// The time of the track that is the begin of the recording; `None`: that of its first packet.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn begin(&self, source: &Source, track: &Track) -> std::io::Result<Option<Timestamp>> {
+        match self {
+            Content::Container(format, place) => containers::begin(source, place.start, format, track),
+            _ => Ok(None),
+        }
     }
 
     /// The demuxer with which ffmpeg reads the file.

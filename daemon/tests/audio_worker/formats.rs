@@ -171,3 +171,46 @@ async fn the_channels_of_mp3_in_iso_media_are_told_apart() {
         assert_eq!(piece.len() as u64, 44 + 32 * section.length(), "{options}");
     }
 }
+
+/// By how many milliseconds a piece that begins at `begin_ms` of the recording is later than the noise from 6 s on in it.
+fn lateness(wav: &[u8], piece: &[u8], begin_ms: usize) -> f64 {
+    let samples = |bytes: &[u8]| -> Vec<f64> {
+        let samples = bytes[44..].chunks_exact(2);
+        samples.map(|two| f64::from(i16::from_le_bytes([two[0], two[1]]))).collect()
+    };
+    let (sent, heard) = (samples(wav), samples(piece));
+    let (sent, at) = (&sent[96_000..104_000], 96_000 - begin_ms * 16);
+    let likeness = |late: &i64| -> i64 {
+        let from = at.strict_add_signed(*late as isize);
+        sent.iter().zip(&heard[from..]).map(|(one, other)| one * other).sum::<f64>() as i64
+    };
+    (-1_600..=1_600_i64).max_by_key(likeness).unwrap() as f64 / 16.0
+}
+
+#[tokio::test]
+async fn what_an_encoder_puts_in_front_moves_no_time() {
+    if !has_ffmpeg("what_an_encoder_puts_in_front") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let call = noise(8, &[(1, 2), (6, 7)]);
+    for options in [
+        "-c:a aac -f mp4",
+        "-c:a aac -f mov",
+        "-ar 44100 -ac 2 -c:a aac -f ipod",
+        "-c:a libmp3lame -f mp4",
+        "-c:a libopus -strict -2 -f mp4",
+    ] {
+        let file = file(&encoded(&call, options));
+        let length = workers.probe(&file, None).await.unwrap().duration_ms.unwrap();
+        assert!(length.abs_diff(8_000) <= 70, "{options}: {length}");
+        // A place that is jumped to, and one that is decoded up to.
+        for begin_ms in [5_500, 0] {
+            let section = Section { channel: None, parts: vec![TimeSpan { begin_ms, end_ms: 7_500 }] };
+            let piece = workers.piece(&file, None, section, PieceFormat::Wav).await.unwrap();
+            let late = lateness(&call, &piece, begin_ms as usize);
+            assert!(late.abs() <= 10.0, "{options}: {late} ms late from {begin_ms} on");
+        }
+    }
+}

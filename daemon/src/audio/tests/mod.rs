@@ -55,13 +55,13 @@ fn every_format_is_known_by_its_content_with_codec_length_channels_and_rate() {
         ("call.aiff", "aiff", "pcm", 250..=250, 1, 8_000),
         ("call.caf", "caf", "mulaw", 250..=250, 1, 8_000),
         ("call.flac", "flac", "flac", 1500..=1500, 1, 8_000),
-        ("call.m4a", "m4a", "aac", 500..=600, 2, 16_000),
+        ("call.m4a", "m4a", "aac", 500..=500, 2, 16_000),
         ("call.ogg", "ogg", "vorbis", 1500..=1500, 1, 16_000),
         ("call.opus", "opus", "opus", 1500..=1510, 1, 48_000),
         ("call.webm", "webm", "opus", 490..=510, 1, 16_000),
         ("cbr.mp3", "mp3", "mp3", 1584..=1584, 1, 16_000),
         ("tagged.mp3", "mp3", "mp3", 1500..=1500, 1, 16_000),
-        ("talk.mov", "mov", "aac", 490..=640, 1, 16_000),
+        ("talk.mov", "mov", "aac", 500..=500, 1, 16_000),
     ];
     for (name, format, codec, duration, channels, rate) in expected {
         // The wrong hint changes nothing.

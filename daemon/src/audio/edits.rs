@@ -1,0 +1,123 @@
+//! Where a recording begins in a track of ISO media: encoders put samples of their own in front, and symphonia delivers these too.
+
+use std::io;
+use std::ops::Range;
+
+use symphonia::core::formats::Track;
+use symphonia::core::units::Timestamp;
+
+use super::source::Source;
+
+/// The most that an encoder puts in front. A track that begins later was cut with an editor, and all of it is heard.
+const LONGEST_SECONDS: i64 = 1;
+
+/// The most boxes of one level that are passed over.
+const MOST_BOXES: usize = 10_000;
+
+/// Bytes of an edit list that are read, and of the tags at the end of an index.
+const LIST: usize = 1 << 10;
+const TAGS: u64 = 1 << 20;
+
+/// The time of the track that is the begin of the recording, by the track's edit list or else by the tag of iTunes. `None`: it is the
+/// track's own begin.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn begin(source: &Source, start: u64, track: &Track) -> io::Result<Option<Timestamp>> {
+    let Some(base) = track.time_base else { return Ok(None) };
+    let Some(index) = next(source, &mut (start..source.length()), b"moov")? else { return Ok(None) };
+    let mut begin = by_edit_list(source, index.clone(), track.id)?;
+    if begin.is_none() {
+        let tags = index.start.max(index.end.saturating_sub(TAGS));
+        begin = by_tag(&source.copy(tags, (index.end - tags) as usize)?);
+    }
+    let longest = i64::from(base.denom.get()) * LONGEST_SECONDS / i64::from(base.numer.get());
+    Ok(begin.filter(|begin| (1..=longest).contains(begin)).map(Timestamp::from))
+}
+
+fn by_edit_list(source: &Source, mut index: Range<u64>, id: u32) -> io::Result<Option<i64>> {
+    while let Some(track) = next(source, &mut index, b"trak")? {
+        let Some(header) = next(source, &mut track.clone(), b"tkhd")? else { continue };
+        let header = source.copy(header.start, 24)?;
+        let id_at = if header.first() == Some(&0) { 12 } else { 20 };
+        if header.get(id_at..id_at + 4) != Some(&id.to_be_bytes()[..]) {
+            continue;
+        }
+        let Some(mut edits) = next(source, &mut track.clone(), b"edts")? else { break };
+        let Some(list) = next(source, &mut edits, b"elst")? else { break };
+        return Ok(first_edit(&source.copy(list.start, LIST)?));
+    }
+    Ok(None)
+}
+
+/// The begin of the first part of the track that an edit list names; edits before it are pauses.
+fn first_edit(list: &[u8]) -> Option<i64> {
+    let width = if *list.first()? == 0 { 4 } else { 8 };
+    let count = u32::from_be_bytes(*list.get(4..)?.first_chunk()?) as usize;
+    // A length, a begin, a speed.
+    let edits = list.get(8..)?.chunks_exact(2 * width + 4).take(count);
+    let begins = edits.map(|edit| match width {
+        4 => i64::from(i32::from_be_bytes([edit[4], edit[5], edit[6], edit[7]])),
+        _ => edit[8..16].iter().fold(0, |begin, byte| begin << 8 | i64::from(*byte)),
+    });
+    begins.into_iter().find(|begin| *begin >= 0)
+}
+
+/// What iTunes writes of the gap in front, the second of some numbers, in samples.
+fn by_tag(tags: &[u8]) -> Option<i64> {
+    const NAME: &[u8] = b"iTunSMPB";
+    let named = tags.windows(NAME.len()).position(|it| it == NAME)?;
+    let text = tags.get(named + NAME.len()..)?;
+    let text = text.get(..text.len().min(64))?;
+    // Behind the box's size and name, its kind and its language.
+    let text = &text[text.windows(4).position(|it| it == b"data")? + 12..];
+    i64::from_str_radix(std::str::from_utf8(text.get(..18)?).ok()?.split_whitespace().nth(1)?, 16).ok()
+}
+
+/// The content of the next box with this name; the boxes up to its end are taken.
+fn next(source: &Source, boxes: &mut Range<u64>, name: &[u8; 4]) -> io::Result<Option<Range<u64>>> {
+    for _ in 0..MOST_BOXES {
+        let head = source.copy(boxes.start, 16)?;
+        let Some(size) = head.first_chunk().map(|four| u32::from_be_bytes(*four)) else { break };
+        let (size, header) = match (size, head.get(8..16)) {
+            // To the end.
+            (0, _) => (boxes.end - boxes.start, 8),
+            (1, Some(long)) => (long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)), 16),
+            (size, _) => (u64::from(size), 8),
+        };
+        let content = boxes.start + header..boxes.start.saturating_add(size).min(boxes.end);
+        if size < header || content.start > content.end {
+            break;
+        }
+        boxes.start = content.end;
+        if head.get(4..8) == Some(name) {
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_begins_with_the_first_edit_that_plays_something() {
+        let list = |version: u8, edits: &[&[u8]]| {
+            [&[version, 0, 0, 0], &(edits.len() as u32).to_be_bytes()[..], &edits.concat()].concat()
+        };
+        let pause = [0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0];
+        let short = [0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0];
+        let long = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 0x40, 0, 1, 0, 0];
+        assert_eq!(first_edit(&list(0, &[&short])), Some(1_024));
+        assert_eq!(first_edit(&list(0, &[&pause, &short])), Some(1_024));
+        assert_eq!(first_edit(&list(1, &[&long])), Some(2_112));
+        assert_eq!((first_edit(&list(0, &[&pause])), first_edit(&[0; 5])), (None, None));
+    }
+
+    #[test]
+    fn itunes_says_it_in_hexadecimal() {
+        let tag = b"nameiTunSMPB\0\0\0\x84data\0\0\0\x01\0\0\0\0 00000000 00000840 000001CA 00000000003F31F6";
+        assert_eq!((by_tag(tag), by_tag(&tag[..40])), (Some(2_112), None));
+    }
+}
