@@ -205,13 +205,14 @@ fn in_order(file: File) -> io::Result<File> {
     Ok(memory)
 }
 
-/// Decode the first sound track of standard input with this demuxer alone; gaps of more than a tenth of a second become silence.
+/// Decode the first sound track of standard input with this demuxer alone; gaps of more than a tenth of a second become silence. AVI has no
+/// times: ffmpeg makes them of the sizes of chunks, and if those are larger than the header says, there is a gap behind each.
 fn arguments(demuxer: &str) -> Vec<OsString> {
     let input = format!(
         "-nostdin -hide_banner -loglevel quiet -threads 1 -protocol_whitelist pipe,fd -format_whitelist {demuxer} -blocksize {BLOCK} \
          -f {demuxer} -i pipe:0"
     );
-    let output =
-        "-map 0:a:0 -map_metadata -1 -af aresample=async=1 -fflags +bitexact -c:a pcm_s16le -f wav pipe:1";
+    let gaps = if demuxer == "avi" { "" } else { "-af aresample=async=1" };
+    let output = format!("-map 0:a:0 -map_metadata -1 {gaps} -fflags +bitexact -c:a pcm_s16le -f wav pipe:1");
     input.split_whitespace().chain(output.split_whitespace()).map(OsString::from).collect()
 }

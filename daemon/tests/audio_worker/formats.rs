@@ -153,6 +153,39 @@ async fn speech_of_telephone_exchanges_is_heard_without_a_header() {
 }
 
 #[tokio::test]
+async fn mp3_of_any_rate_has_its_length_in_any_container() {
+    if !has_ffmpeg("mp3_of_any_rate") {
+        return;
+    }
+    let _alone = alone().await;
+    let workers = Workers::start(harkd(), 1, Metrics::new());
+    let call = noise(3, &[(1, 2)]);
+    for rate in [8_000, 11_025, 12_000, 16_000, 22_050, 24_000] {
+        // The frames are larger than AVI says.
+        let mp3 =
+            |muxer: &str| encoded(&call, &format!("-ar {rate} -ac 2 -c:a libmp3lame -b:a 160k {muxer}"));
+        let bare = heard(&workers, &mp3("-write_xing 0 -f mp3"), None).await.0.duration_ms.unwrap();
+        assert!((3_000..3_300).contains(&bare), "{rate}: {bare}");
+        for muxer in ["-f avi", "-f matroska", "-f mov", "-f mp4"] {
+            // Such rates are none of MP4's.
+            if muxer == "-f mp4" && rate < 16_000 {
+                continue;
+            }
+            let (probe, sound) = heard(&workers, &mp3(muxer), None).await;
+            assert_eq!(probe.channels, Some(2), "{rate} {muxer}");
+            // Some of these tell what the encoder puts in front.
+            let lead = if muxer.contains("-f m") { 1_105 * 1_000 / rate } else { 0 };
+            let length = probe.duration_ms.unwrap();
+            assert!(
+                (bare - lead..=bare).any(|it| it.abs_diff(length) <= 100),
+                "{rate} {muxer}: {length} of {bare}"
+            );
+            assert!(rate < 16_000 || sound == "..##..", "{rate} {muxer}: {sound}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_channels_of_mp3_in_iso_media_are_told_apart() {
     if !has_ffmpeg("the_channels_of_mp3") {
         return;
