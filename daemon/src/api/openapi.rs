@@ -247,13 +247,16 @@ fn audio() -> PathItem {
     ("/api/jobs/{id}/audio".to_owned(), json!({ "get": get }))
 }
 
+const LAST: &str = "The id of the event that the client had last. The stored events behind it come first, and those before it that the server \
+    acknowledged late: these may come twice, with the same id";
+
 fn events() -> PathItem {
     let text = json!({ "type": "string" });
     let sequence = json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
     let kind = "(job|transcript|annotation|alert|plugin)(\\.([a-z0-9_-]+|\\*))?";
     let kinds = or_empty(json!({ "type": "string", "pattern": format!("^{kind}(,{kind})*$") }));
     let last = json!({
-        "name": "Last-Event-ID", "in": "header", "description": "Stored events behind this one come first", "schema": sequence.clone(),
+        "name": "Last-Event-ID", "in": "header", "description": LAST, "schema": sequence.clone(),
     });
     let parameters = [
         query("kind", "Kinds or families, with commas between them: transcript.final,alert", kinds),

@@ -18,7 +18,7 @@ use super::jobs::job_id;
 use super::problem::Problem;
 use super::state::Api;
 use crate::job::ledger::view::{self, Told};
-use crate::job::ledger::{Ledger, LedgerError};
+use crate::job::ledger::{Ledger, LedgerError, outbox};
 use crate::publish::{Feed, Published};
 
 /// How many stored events are read from the ledger at a time.
@@ -26,10 +26,6 @@ const PAGE: usize = 200;
 
 /// How many events that were sent are remembered: an event that is read from the ledger is also on its way through the feed.
 const REMEMBERED: usize = 2_048;
-
-/// How far behind the last event that was sent a listener reads again after it has lagged: what the server acknowledged late has an older
-/// sequence than events that were sent before. Less than [`REMEMBERED`], so that nothing is sent twice.
-const MARGIN: u64 = 1_024;
 
 /// A comment is sent after this much silence, so that proxies keep the connection.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -44,7 +40,7 @@ struct Wanted {
     kinds: Vec<String>,
     source: Option<String>,
     job: Option<Uuid>,
-    /// Stored events behind this sequence of the stream come first.
+    /// Stored events that a listener may not have which had the one of this sequence of the stream come first.
     after: Option<u64>,
 }
 
@@ -125,11 +121,25 @@ struct Listener {
     wanted: Wanted,
     ledger: Ledger,
     feed: broadcast::Receiver<Arc<Published>>,
-    /// The last event that was read from the ledger, while there may be more; `None`: the feed has what follows.
-    cursor: Option<u64>,
+    /// Where the ledger is read, while there may be more; `None`: the feed has what follows.
+    cursor: Option<Cursor>,
     /// Read from the ledger, not sent yet.
     behind: VecDeque<Told>,
     sent: Sent,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// The listener's last event before it missed some.
+    last: u64,
+    /// What was read last.
+    from: u64,
+}
+
+impl Cursor {
+    fn behind(last: u64) -> Cursor {
+        Cursor { last, from: 0 }
+    }
 }
 
 impl Listener {
@@ -139,11 +149,11 @@ impl Listener {
         let begin = match wanted.after {
             Some(after) => after,
             // Before the feed: a listener that lags before its first event goes on behind this one.
-            None => ledger.read(view::newest_stored).await?,
+            None => ledger.read(outbox::newest_stored).await?,
         };
         // The feed before the stored events: what is stored while the ledger is read comes through it.
         let feed = feed.listen();
-        let (cursor, behind, sent) = (wanted.after, VecDeque::new(), Sent::behind(begin));
+        let (cursor, behind, sent) = (wanted.after.map(Cursor::behind), VecDeque::new(), Sent::behind(begin));
         Ok(Listener { wanted, ledger, feed, cursor, behind, sent })
     }
 
@@ -156,11 +166,11 @@ impl Listener {
                 }
                 continue;
             }
-            if let Some(cursor) = self.cursor {
-                let read = move |connection: &_| view::stored_after(connection, cursor, PAGE);
+            if let Some(Cursor { last, from }) = self.cursor {
+                let read = move |connection: &_| view::stored_after(connection, last, from, PAGE);
                 let page = readable(self.ledger.read(read).await)?;
-                self.cursor =
-                    (page.len() == PAGE).then(|| page.last().and_then(|last| last.stream_seq)).flatten();
+                let newest = page.last().and_then(|told| told.stream_seq).filter(|_| page.len() == PAGE);
+                self.cursor = newest.map(|from| Cursor { last, from });
                 self.behind.extend(page);
                 continue;
             }
@@ -172,7 +182,7 @@ impl Listener {
                     }
                 }
                 // The stored ones among what was missed stand in the ledger.
-                Err(RecvError::Lagged(_)) => self.cursor = Some(self.sent.again()),
+                Err(RecvError::Lagged(_)) => self.cursor = Some(Cursor::behind(self.sent.last)),
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -223,20 +233,13 @@ fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
 struct Sent {
     known: HashSet<u64>,
     order: VecDeque<u64>,
-    /// The listener wants what is behind this.
-    begin: u64,
-    /// The highest.
+    /// The highest, or what the listener wants what is behind of.
     last: u64,
 }
 
 impl Sent {
     fn behind(begin: u64) -> Sent {
-        Sent { known: HashSet::new(), order: VecDeque::new(), begin, last: begin }
-    }
-
-    /// Behind which sequence a listener that has missed events reads the ledger.
-    fn again(&self) -> u64 {
-        self.last.saturating_sub(MARGIN).max(self.begin)
+        Sent { known: HashSet::new(), order: VecDeque::new(), last: begin }
     }
 
     /// Whether an event is new.
@@ -256,72 +259,4 @@ impl Sent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_hears_what_it_asked_for() {
-        let job = Uuid::from_u128(7);
-        let wanted = |query: &str| Wanted::of(query, &HeaderMap::new()).unwrap();
-        assert!(wanted("").wants("plugin.crm", "calls", job));
-        assert!(wanted("kind=alert,transcript.final").wants("alert.raised", "calls", job));
-        assert!(!wanted("kind=transcript.final").wants("transcript.finality", "calls", job));
-        assert!(wanted("kind=plugin.*").wants("plugin.crm", "calls", job));
-        assert!(!wanted("kind=alert&source=inbox").wants("alert.raised", "calls", job));
-        assert!(wanted(&format!("job={job}&source=")).wants("job.failed", "calls", job));
-        for bad in ["kind=song", "kind=alert.", "job=7", "last_event_id=x", "colour=red", "colour="] {
-            assert!(Wanted::of(bad, &HeaderMap::new()).is_err(), "{bad}");
-        }
-        let last = |id: u64| Wanted::of(&format!("last_event_id={id}"), &HeaderMap::new());
-        assert!(last(i64::MAX as u64).is_ok() && last(i64::MAX as u64 + 1).is_err());
-    }
-
-    #[test]
-    fn an_event_that_comes_twice_is_sent_once() {
-        let mut sent = Sent::behind(3);
-        assert!(sent.note(7) && sent.note(5) && !sent.note(7));
-        assert_eq!((sent.last, sent.again()), (7, 3));
-        for stream_seq in 10..10 + REMEMBERED as u64 {
-            assert!(sent.note(stream_seq));
-        }
-        assert_eq!(sent.known.len(), REMEMBERED);
-        assert!(sent.known.contains(&(sent.again() + 1)), "what is read again was not forgotten");
-    }
-
-    /// Writes stored events of one job with these sequences in the stream.
-    async fn store(ledger: &Ledger, stream_seqs: std::ops::RangeInclusive<u64>) {
-        let insert = "INSERT INTO event (job, source, kind, sequence, time, body, stream_seq) \
-                      VALUES (zeroblob(16), 'calls', 'job.accepted', ?1, '', '{}', ?1)";
-        let write = move |connection: &rusqlite::Connection| {
-            for stream_seq in stream_seqs.clone() {
-                connection.execute(insert, [stream_seq])?;
-            }
-            Ok(())
-        };
-        ledger.write(write).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_listener_that_lags_before_its_first_event_misses_no_stored_one() {
-        let state = tempfile::tempdir().unwrap();
-        let (ledger, feed) = (Ledger::open(state.path()).unwrap(), Feed::default());
-        store(&ledger, 1..=5).await;
-        let mut listener = Listener::begin(Wanted::default(), ledger.clone(), &feed).await.unwrap();
-        store(&ledger, 6..=7).await;
-        let partial = Published {
-            kind: "transcript.partial".into(),
-            source: "calls".into(),
-            job: Uuid::nil(),
-            sequence: None,
-            stream_seq: None,
-            body: Some("{}".into()),
-        };
-        // More than the feed keeps.
-        (0..2_000).for_each(|_| feed.send(partial.clone()));
-        for _ in 6..=7 {
-            let line = format!("{:?}", listener.next().await.unwrap());
-            assert!(line.contains("job.accepted"), "{line}");
-        }
-        assert!(format!("{:?}", listener.next().await.unwrap()).contains("partial"), "only what is newer");
-    }
-}
+mod tests;

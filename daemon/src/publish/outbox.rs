@@ -156,9 +156,8 @@ impl Outbox {
                             let last = row.kind.parse::<Kind>().is_ok_and(|kind| kind.is_last());
                             acknowledged.push(Acknowledged { id: row.id, job: row.job, stream_seq, last });
                             self.metrics.publish_stored.inc();
-                            if self.feed.has_listeners() {
-                                published.push(as_published(row, stream_seq));
-                            }
+                            // Also without a listener: one that comes before the commit does not find the event in the ledger yet.
+                            published.push(as_published(row, stream_seq));
                         }
                         Delivered::Gone => window.left(&row, None),
                         Delivered::Unfit => window.set_aside(&row, Instant::now()),
@@ -211,9 +210,10 @@ impl Outbox {
             .ledger
             .write(move |connection| {
                 let mut ended = Vec::new();
+                let newest = outbox::newest_stored(connection)?;
                 for one in &batch {
                     let fault = if one.last { outbox::fault(connection, one)? } else { None };
-                    outbox::acknowledge(connection, one)?;
+                    outbox::acknowledge(connection, one, newest)?;
                     if one.last {
                         let advanced = advance::advance(connection, one.job, Fact::Stored, now)?;
                         ended.extend(advanced.map(|advanced| (advanced, fault)));

@@ -184,18 +184,33 @@ pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Opt
     Ok(body.and_then(|body| serde_json::from_str::<Failed>(&body).ok()?.error))
 }
 
-/// Notes that JetStream has an event: it is in the outbox no more.
+/// Notes that JetStream has an event: it is in the outbox no more. `newest`: the highest sequence that was known when listeners were told last
+/// ([`newest_stored`]); a listener that had that one does not ask for an event below it.
 ///
 /// # Errors
 /// When a statement fails.
-pub fn acknowledge(connection: &Connection, acknowledged: &Acknowledged) -> Result<(), LedgerError> {
+pub fn acknowledge(
+    connection: &Connection,
+    acknowledged: &Acknowledged,
+    newest: u64,
+) -> Result<(), LedgerError> {
+    let behind = (acknowledged.stream_seq < newest).then_some(newest);
     connection
-        .prepare_cached("UPDATE event SET stream_seq = ?2 WHERE id = ?1")?
-        .execute(params![acknowledged.id, acknowledged.stream_seq])?;
+        .prepare_cached("UPDATE event SET stream_seq = ?2, behind = ?3 WHERE id = ?1")?
+        .execute(params![acknowledged.id, acknowledged.stream_seq, behind])?;
     connection
         .prepare_cached("UPDATE job SET stream_seq = max(stream_seq, ?2) WHERE id = ?1")?
         .execute(params![acknowledged.job, acknowledged.stream_seq])?;
     Ok(())
+}
+
+/// The highest sequence of the stream that a stored event has; 0: none has one.
+///
+/// # Errors
+/// When the query fails.
+pub fn newest_stored(connection: &Connection) -> Result<u64, LedgerError> {
+    let query = "SELECT coalesce(max(stream_seq), 0) FROM event WHERE stream_seq IS NOT NULL";
+    Ok(connection.prepare_cached(query)?.query_row([], |row| row.get(0))?)
 }
 
 /// Whether a row is still in the outbox: the rows of a job that another daemon took over are deleted.

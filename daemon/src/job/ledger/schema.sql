@@ -106,11 +106,13 @@ CREATE TABLE event (
     sequence   INTEGER NOT NULL,
     time       TEXT NOT NULL,
     stream_seq INTEGER,
+    behind     INTEGER,                   -- of an event that was acknowledged late: the highest stream_seq that was known before
     body       TEXT NOT NULL
 );
 CREATE INDEX event_of_job ON event (job, sequence);
 CREATE INDEX event_waiting ON event (id) WHERE stream_seq IS NULL;
 CREATE INDEX event_stored ON event (stream_seq) WHERE stream_seq IS NOT NULL;
+CREATE INDEX event_late ON event (behind, stream_seq) WHERE behind IS NOT NULL;
 CREATE INDEX event_raised ON event (id) WHERE kind = 'alert.raised';
 CREATE INDEX event_of_rule ON event (json_extract(body, '$.rule'), job) WHERE kind = 'alert.raised';
 

@@ -199,29 +199,25 @@ pub fn events_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The events behind a sequence of the stream, at most `limit`, in the stream's order.
+/// The events that a listener may not have which had the one with the sequence `last` of the stream: those behind it, and those before it
+/// that were acknowledged late. In the stream's order those behind `from`, at most `limit`.
 ///
 /// # Errors
 /// As of [`events`].
 pub fn stored_after(
     connection: &Connection,
-    stream_seq: u64,
+    last: u64,
+    from: u64,
     limit: usize,
 ) -> Result<Vec<Told>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE stream_seq > ?1 ORDER BY stream_seq LIMIT ?2",
+        "SELECT kind, stream_seq, job, source, sequence, body FROM event \
+         WHERE behind >= ?1 AND stream_seq < ?1 AND stream_seq > ?2 \
+         UNION ALL SELECT kind, stream_seq, job, source, sequence, body FROM event \
+         WHERE stream_seq > max(?1, ?2) ORDER BY stream_seq LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![stream_seq, limit as i64], told)?;
+    let rows = statement.query_map(params![last, from, limit as i64], told)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The highest sequence of the stream that a stored event has; 0: none has one.
-///
-/// # Errors
-/// When the query fails.
-pub fn newest_stored(connection: &Connection) -> Result<u64, LedgerError> {
-    let query = "SELECT coalesce(max(stream_seq), 0) FROM event WHERE stream_seq IS NOT NULL";
-    Ok(connection.prepare_cached(query)?.query_row([], |row| row.get(0))?)
 }
 
 /// The body of a job's event.

@@ -144,7 +144,7 @@ fn a_job_that_is_forgotten_leaves_no_text() {
     let rows = outbox::after(&shelf.ledger, 0, 9, usize::MAX).unwrap();
     let acknowledged =
         |row: &outbox::Row| outbox::Acknowledged { id: row.id, job: id, stream_seq: 7, last: false };
-    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row)).unwrap());
+    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row), 0).unwrap());
     assert_eq!(outbox::count(&shelf.ledger).unwrap(), 0);
     assert_eq!(events(&shelf.ledger, id).unwrap().len(), 2, "kept for the page");
     assert_eq!(shelf.found(&[("text", "must")]), [id]);
@@ -175,7 +175,7 @@ fn ended_jobs_make_room_and_stay_known() {
     let rows = outbox::after(&shelf.ledger, 0, 9, usize::MAX).unwrap();
     let acknowledged =
         |row: &outbox::Row| outbox::Acknowledged { id: row.id, job: row.job, stream_seq: 7, last: false };
-    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row)).unwrap());
+    rows.iter().for_each(|row| outbox::acknowledge(&shelf.ledger, &acknowledged(row), 0).unwrap());
     assert_eq!(retention::shed(&shelf.ledger).unwrap(), 0, "its source is not settled yet");
     shelf.ledger.execute("UPDATE job SET duty = NULL WHERE id = ?1", [ended]).unwrap();
     assert_eq!((retention::shed(&shelf.ledger).unwrap(), retention::shed(&shelf.ledger).unwrap()), (1, 0));
