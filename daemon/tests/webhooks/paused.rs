@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use harkd::publish::webhooks::Refusal;
+use harkd::publish::webhooks::{Refusal, View};
 
 use super::stage::{WebhookStage, assert_in_order};
 use crate::support::{CEILING, HookReply, wait_until};
@@ -116,4 +116,39 @@ async fn a_test_event_says_whether_it_was_taken() {
     })
     .await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_handed_out_before_a_pause_comes_in_its_order_after_it() {
+    let stage = WebhookStage::set().await;
+    let jobs: Vec<Uuid> = (0..40).map(|_| Uuid::now_v7()).collect();
+    let gone = format!("{}:2", jobs[20]);
+    // All of them are in the daemon's memory, and sixteen under way, when one is answered by 410.
+    stage.receiver.rule(move |asked| match asked.id() == gone {
+        true => Some(HookReply::status(410)),
+        false => Some(HookReply::status(204).after(Duration::from_millis(100))),
+    });
+    let one = stage.daemon().await;
+    one.delivers().await;
+    for (kind, sequence) in [("job.accepted", 1), ("transcript.final", 2), ("job.completed", 3)] {
+        for job in &jobs {
+            stage.store(*job, sequence, kind).await;
+        }
+    }
+    // Asked for and not in the backlog any more: answered.
+    let is_over =
+        |view: &View| view.paused.is_some() && view.backlog + stage.receiver.taken().len() as u64 == 120;
+    one.shows("the pause, and no request under way", is_over).await;
+    let taken = stage.receiver.taken().len();
+    assert!((1..119).contains(&taken), "{taken} of 120 events before the pause");
+    stage.receiver.take_all();
+    one.kill().await;
+
+    let two = stage.daemon().await;
+    two.delivers().await;
+    assert_eq!(stage.receiver.taken().len(), taken, "nothing comes before the resume");
+    assert_eq!(two.webhooks.resume("crm").await, Ok(true));
+    stage.taken(120).await;
+    assert_in_order(&stage.receiver.taken(), &jobs, 3);
+    two.stop().await;
 }
