@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::DaemonError;
 use crate::config::Config;
-use crate::job::ledger::{Ledger, LedgerError, checkpoint, retention};
+use crate::job::ledger::{Ledger, LedgerError, Walk, checkpoint, retention};
 use crate::job::spool::{self, Sweep};
 use crate::os;
 use crate::pipeline::Pipeline;
@@ -37,6 +37,7 @@ pub(super) async fn housekeeping(
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
     let mut rounds = 0_u64;
+    let mut walk = Some(Walk::default());
     loop {
         let state = config.borrow_and_update().state.clone();
         let directory = state.directory.clone();
@@ -62,6 +63,9 @@ pub(super) async fn housekeeping(
         if let Ok(before) = os::cautious_now().checked_sub(state.keep) {
             while ledger.write(move |connection| retention::forget(connection, before)).await? > 0 {}
         }
+        if let Some(from) = walk.filter(|_| !is_nearly_full) {
+            walk = zero_next_gaps(&ledger, from).await?;
+        }
         ledger.read(checkpoint::empty_log).await?;
         pipeline.forget_ended(&ledger).await?;
         tokio::select! {
@@ -69,6 +73,18 @@ pub(super) async fn housekeeping(
             Ok(()) = config.changed() => {}
             () = stop.cancelled() => return Ok(()),
         }
+    }
+}
+
+/// Overwrites copies of erased texts in the next pages of the ledger; `None`: that cannot be done to its file.
+async fn zero_next_gaps(ledger: &Ledger, walk: Walk) -> Result<Option<Walk>, LedgerError> {
+    match ledger.zero_next_gaps(walk).await {
+        Ok(walk) => Ok(Some(walk)),
+        Err(error @ (LedgerError::Sqlite(_) | LedgerError::TooLarge(_))) => {
+            warn!(%error, "copies of erased texts may stay in gaps of the ledger's pages");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -20,13 +20,29 @@ const AMBIGUOUS: u32 = 0x0200_0000;
 /// that was looked at and one that was not. It would have to happen to the same page twice.
 const WALKS: u32 = 2;
 
-/// What a batch has come to.
-#[derive(Debug, Clone, Copy)]
-struct Walked {
-    /// Where to go on; `None`: this was the last page.
+/// How far the pages are walked over.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Walk {
+    /// Where to go on; `None`: all of them were looked at, or none yet.
     next: Option<u32>,
-    /// Rows that the connection has changed in its life, before and after.
-    changes: (u64, u64),
+    /// Rows that the connection had changed in its life after the last batch.
+    changes: Option<u64>,
+    /// No other write has come between the batches.
+    is_alone: bool,
+}
+
+impl Walk {
+    /// Looks at the next batch of pages; at none where nothing was written since the last walk.
+    fn step(self, connection: &Connection) -> Result<Walk, LedgerError> {
+        let is_unchanged = self.changes == Some(connection.total_changes());
+        let (from, is_alone) = match self.next {
+            None if is_unchanged && self.is_alone => return Ok(self),
+            None => (1, true),
+            Some(next) => (next, self.is_alone && is_unchanged),
+        };
+        let next = zero(connection, from)?;
+        Ok(Walk { next, changes: Some(connection.total_changes()), is_alone })
+    }
 }
 
 impl Ledger {
@@ -36,27 +52,31 @@ impl Ledger {
     /// When the pages cannot be read or written: above all, where SQLite was built without its table of pages.
     pub async fn zero_gaps(&self) -> Result<(), LedgerError> {
         for _ in 0..WALKS {
-            let (mut from, mut changes, mut is_alone) = (1, None, true);
+            let mut walk = Walk::default();
             loop {
-                let walked = self.write(move |connection| zero(connection, from)).await?;
-                is_alone &= changes.is_none_or(|changes| changes == walked.changes.0);
-                changes = Some(walked.changes.1);
-                match walked.next {
-                    Some(next) => from = next,
-                    None => break,
+                walk = self.zero_next_gaps(walk).await?;
+                if walk.next.is_none() {
+                    break;
                 }
             }
-            if is_alone {
+            if walk.is_alone {
                 break;
             }
         }
         Ok(())
     }
+
+    /// Overwrites the gaps of a batch of pages, and returns where the walk goes on. A walk begins anew when something was written since.
+    ///
+    /// # Errors
+    /// As of [`Ledger::zero_gaps`].
+    pub async fn zero_next_gaps(&self, walk: Walk) -> Result<Walk, LedgerError> {
+        self.write(move |connection| walk.step(connection)).await
+    }
 }
 
-/// Overwrites the gaps of a batch of pages. Only pages whose gap has something are written.
-fn zero(connection: &Connection, from: u32) -> Result<Walked, LedgerError> {
-    let before = connection.total_changes();
+/// Overwrites the gaps of a batch of pages, and returns the first page behind it. Only pages whose gap has something are written.
+fn zero(connection: &Connection, from: u32) -> Result<Option<u32>, LedgerError> {
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     if pages >= AMBIGUOUS {
         return Err(LedgerError::TooLarge(pages));
@@ -70,8 +90,7 @@ fn zero(connection: &Connection, from: u32) -> Result<Walked, LedgerError> {
             write.execute(params![number, page])?;
         }
     }
-    let changes = (before, connection.total_changes());
-    Ok(Walked { next: (end < pages).then_some(end + 1), changes })
+    Ok((end < pages).then_some(end + 1))
 }
 
 /// The page with zeros in its gap; `None`: they are there, or it is no page of a tree.

@@ -48,6 +48,7 @@ pub use self::admission::Admission;
 pub use self::advance::Advanced;
 pub use self::error::LedgerError;
 use self::error::is_no_room;
+pub use self::gaps::Walk;
 use self::readers::{Reader, Readers};
 use self::writer::{Pending, Write, write_in_groups};
 use super::Duty;

@@ -146,3 +146,29 @@ async fn the_file_has_nothing_of_forgotten_jobs_while_others_come_and_go() {
     ledger.zero_gaps().await.unwrap();
     assert_eq!(full(&ledger).await, 0);
 }
+
+#[tokio::test]
+async fn a_walk_in_parts_ends_when_nothing_is_written_any_more() {
+    let state = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(state.path()).unwrap();
+    let load = run(&ledger, Load::new(), 1_000).await;
+    let pages = |connection: &Connection| {
+        Ok(connection.pragma_query_value(None, "page_count", |row| row.get::<_, u32>(0))?)
+    };
+    let mut walk = Walk::default();
+    for batch in 1..=ledger.read(pages).await.unwrap().div_ceil(BATCH) {
+        walk = ledger.zero_next_gaps(walk).await.unwrap();
+        assert!(batch > 1 || walk.next.is_some(), "the ledger is too small for this test");
+    }
+    assert_eq!((walk.next, full(&ledger).await), (None, 0));
+    run(&ledger, load, 200).await;
+    assert!(full(&ledger).await > 0);
+    while full(&ledger).await > 0 {
+        walk = ledger.zero_next_gaps(walk).await.unwrap();
+    }
+    while walk.next.is_some() {
+        walk = ledger.zero_next_gaps(walk).await.unwrap();
+    }
+    let changes = walk.changes;
+    assert_eq!(ledger.zero_next_gaps(walk).await.unwrap().changes, changes, "it looks at nothing");
+}
