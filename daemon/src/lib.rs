@@ -99,6 +99,7 @@ pub mod audio;
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod counted;
 pub mod daemon;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest layer first: a room may use the rooms of every line above its own, and no others. Rooms of one line do not use each other.
 const LAYERS: [&[&str]; 9] = [
-    &["hex", "os", "telemetry"],
+    &["counted", "hex", "os", "telemetry"],
     &["config"],
     &["broker"],
     &["job"],
@@ -43,6 +43,35 @@ fn rooms_use_only_rooms_below_them() {
         "arrows that DESIGN.md does not permit:\n{}",
         Vec::from_iter(forbidden).join("\n")
     );
+}
+
+/// `1 event`, not `1 events`: `counted` writes numbers with their nouns.
+#[test]
+fn sentences_with_a_number_know_the_singular() {
+    let nouns = [
+        "event",
+        "job",
+        "file",
+        "message",
+        "case",
+        "warning",
+        "mistake",
+        "source",
+        "plugin",
+        "recording",
+        "final",
+    ];
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in rust_files(&source) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| !line.contains("panic!") && !line.contains("assert")) {
+            let numbers =
+                nouns.iter().filter_map(|noun| line.split_once(&format!("}} {noun}s"))?.0.rsplit('{').next());
+            // A constant is not one.
+            let numbers: Vec<&str> = numbers.filter(|name| !name.starts_with(char::is_uppercase)).collect();
+            assert!(numbers.is_empty(), "{}: {line}", file.display());
+        }
+    }
 }
 
 #[test]

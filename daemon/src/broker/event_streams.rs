@@ -8,6 +8,7 @@ use super::subject::Subjects;
 use crate::broker::JetStream;
 use crate::broker::stream::{StreamError, captures, covers, ensure};
 use crate::config::Nats;
+use crate::counted::counted;
 
 /// The stream of partials.
 pub const PARTIALS: &str = "HARK_PARTIALS";
@@ -91,7 +92,10 @@ fn loses_events(config: &Config, stored: &[String]) -> Option<String> {
     }
     let most = config.max_messages_per_subject;
     (most > 0).then(|| {
-        format!("keeps {most} messages of a subject (max_msgs_per_subject), and several events of a job may have the same")
+        let most = counted(most, "message");
+        format!(
+            "keeps {most} of a subject (max_msgs_per_subject), and several events of a job may have the same"
+        )
     })
 }
 

@@ -16,6 +16,7 @@ use self::finding::{Finding, Level, print_for_people, summary};
 use super::session::block_on;
 use super::{Exit, print, write_json};
 use crate::config::{self, Config};
+use crate::counted::counted;
 use crate::pipeline::{self, Surroundings};
 
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,12 @@ fn of_config(file: &Path, config: &Config, mut warnings: Vec<String>) -> Vec<Fin
     let of_folders = config.warnings_of_folders();
     warnings.retain(|warning| !of_folders.contains(warning));
     if warnings.is_empty() {
-        let count = |number: usize, what: &str| finding::counted(number, what);
         let message = format!(
             "{}: {}, {}, {}",
             file.display(),
-            count(config.source.len(), "source"),
-            count(config.route.len(), "route"),
-            count(config.plugin.len(), "plugin")
+            counted(config.source.len(), "source"),
+            counted(config.route.len(), "route"),
+            counted(config.plugin.len(), "plugin")
         );
         return vec![Finding::ok("config", message)];
     }

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::follow::ReceivedEvent;
 use super::screen::{Span, Style, column};
+use crate::counted::counted;
 
 /// The longest label is `submitted`.
 const LABEL_COLUMNS: usize = 9;
@@ -126,8 +127,8 @@ fn transcript(fields: &TranscriptFinal, layout: Layout) -> Vec<Span> {
         None if fields.text.is_empty() => "(nothing was said)".to_owned(),
         None => fields.text.clone(),
         Some((end, _)) => {
-            let more = fields.text[end..].chars().count();
-            format!("{}… (and {more} characters more)", &fields.text[..end])
+            let more = counted(fields.text[end..].chars().count(), "character");
+            format!("{}… (and {more} more)", &fields.text[..end])
         }
     };
     let mut line = label(layout, Style::BOLD, "final", Style::BOLD, text);

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use self::estimate::{Estimator, Explained};
 use super::{Exit, print as print_out, session};
 use crate::config::{Config, DirectorySource, Route, Source};
+use crate::counted::counted;
 use crate::source::directory::recordings_in;
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +69,9 @@ async fn explain(config: &Config, audio: Vec<Audio>, args: &Args) -> Result<(), 
     print_out(|out| if args.json { print::json(out, &files) } else { print::for_people(out, &files) })?;
     match files.iter().filter(|file| file.error.is_some()).count() {
         0 => Ok(()),
-        failed => Err(Exit::Failed(format!("{failed} of {count} recordings cannot be recognized"))),
+        failed => {
+            Err(Exit::Failed(format!("cannot be recognized: {failed} of {}", counted(count, "recording"))))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Exit, print, session, write_json, write_line};
 use crate::api::service::Identity;
 use crate::api::steer::forget::{Erased, Forgotten, MOST, NotReached};
 use crate::config::Config;
+use crate::counted::counted;
 
 /// How long to wait for a daemon: it waits for a job that has just ended, and erases a long call message by message.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -156,7 +157,7 @@ impl Gathered {
         match (self.jobs.len(), failed) {
             (0, _) => Err(Exit::Failed("no running daemon has a job with these metadata".into())),
             (_, 0) => Ok(()),
-            (all, failed) => Err(Exit::Failed(format!("{failed} of {all} jobs are not erased"))),
+            (all, failed) => Err(Exit::Failed(format!("not erased: {failed} of {}", counted(all, "job")))),
         }
     }
 }
@@ -209,20 +210,18 @@ impl Outcome {
 }
 
 fn in_words(erased: &Erased) -> String {
-    let counted = [
-        (erased.events, "event", "events"),
-        (erased.partials, "partial", "partials"),
-        (erased.messages, "message", "messages"),
-        (erased.objects, "object", "objects"),
-        (erased.claims, "claim", "claims"),
-        (erased.webhook_events, "event for a webhook", "events for webhooks"),
-        (erased.files.len() as u64, "file", "files"),
+    let numbers = [
+        (erased.events, "event"),
+        (erased.partials, "partial"),
+        (erased.messages, "message"),
+        (erased.objects, "object"),
+        (erased.claims, "claim"),
+        (erased.webhook_events, "webhook event"),
+        (erased.files.len() as u64, "file"),
     ];
     let ledger = erased.ledger.then(|| "the ledger's rows".to_owned());
     let audio = erased.audio.then(|| "audio".to_owned());
-    let counted = counted
-        .into_iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }));
-    ledger.into_iter().chain(audio).chain(counted).collect::<Vec<_>>().join(", ")
+    let numbers = numbers.into_iter().filter(|(number, _)| *number > 0);
+    let numbers = numbers.map(|(number, noun)| counted(number, noun));
+    ledger.into_iter().chain(audio).chain(numbers).collect::<Vec<_>>().join(", ")
 }

@@ -27,6 +27,7 @@ use super::{Exit, say, session};
 use crate::broker::JetStream;
 use crate::broker::large::restore;
 use crate::config::{self, Config, parse_duration};
+use crate::counted::counted;
 use crate::pipeline::{Pipeline, PluginState, Surroundings};
 use crate::telemetry::metrics::Metrics;
 
@@ -77,7 +78,8 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     match counts.failed.is_empty() {
         true => Ok(()),
         false => {
-            let each = counts.failed.iter().map(|(name, count)| format!("{name} ({count} events)"));
+            let each =
+                counts.failed.iter().map(|(name, count)| format!("{name} ({})", counted(*count, "event")));
             let each: Vec<String> = each.collect();
             Err(Exit::Failed(format!("plugins failed: {}; the output has their errors", each.join(", "))))
         }

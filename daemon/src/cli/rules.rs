@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Exit, print, say, write_json, write_line};
 use crate::config::{self, Config};
+use crate::counted::counted;
 
 /// The library whose config has rules.
 const LIBRARY: &str = "keyword_alert";
@@ -51,7 +52,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     })?;
     match failed {
         0 => Ok(()),
-        _ => Err(Exit::Failed(format!("{failed} of {} cases differ", outcomes.len()))),
+        _ => Err(Exit::Failed(format!("not as expected: {failed} of {}", counted(outcomes.len(), "case")))),
     }
 }
 

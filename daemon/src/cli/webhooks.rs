@@ -13,6 +13,7 @@ use super::{Exit, print, session, write_json, write_line};
 use crate::api::service::Identity;
 use crate::api::steer::webhooks::{Listed, Resumed, Retried};
 use crate::config::Config;
+use crate::counted::counted;
 use crate::publish::webhooks::{Tested, View};
 
 /// How long to wait for a daemon: a receiver has ten seconds for its answer to a test event.
@@ -70,7 +71,9 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             Some(Command::Retry { name }) => {
                 let say = |retried: &Retried| match retried.events {
                     0 => format!("{name}: nothing was set aside"),
-                    events => format!("{name}: {events} events that were set aside are sent again"),
+                    events => {
+                        format!("{name}: sends again {} that it had set aside", counted(events, "event"))
+                    }
                 };
                 steer(&config, "retry", name, args.json, say).await.map(|_| ())
             }
@@ -134,7 +137,7 @@ fn in_words(daemon: &Identity, view: &View) -> Vec<String> {
     let mut lines = vec![format!("{}  {}  {state}", view.name, view.receiver)];
     let mut say = |line: String| lines.push(format!("  {line}"));
     if view.delivering {
-        say(format!("{} events wait", view.backlog));
+        say(format!("not taken yet: {}", counted(view.backlog, "event")));
     }
     if let Some(at) = view.last_taken {
         say(format!("last event taken at {at:.0}"));
@@ -144,19 +147,23 @@ fn in_words(daemon: &Identity, view: &View) -> Vec<String> {
     }
     if view.removed > 0 {
         say(format!(
-            "up to {} events were removed by the stream's limits before they were sent",
-            view.removed
+            "removed by the stream's limits before it was sent: up to {}",
+            counted(view.removed, "event")
         ));
     }
     for line in &view.waiting {
         let due = line.due.map(|due| format!("{due:.0}")).unwrap_or_default();
         say(format!(
-            "job {} ({}): {} events, next try at {due}: {}",
-            line.job, line.source, line.events, line.answer
+            "job {} ({}): {}, next try at {due}: {}",
+            line.job,
+            line.source,
+            counted(line.events, "event"),
+            line.answer
         ));
     }
     for line in &view.set_aside {
-        say(format!("job {} ({}): {} events SET ASIDE: {}", line.job, line.source, line.events, line.answer));
+        let events = counted(line.events, "event");
+        say(format!("job {} ({}): {events} SET ASIDE: {}", line.job, line.source, line.answer));
     }
     lines
 }

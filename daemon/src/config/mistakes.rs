@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::counted::counted;
+
 /// The place of a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,8 +51,7 @@ impl Mistakes {
 
     /// The number of mistakes as a phrase.
     pub fn count(&self) -> String {
-        let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
-        format!("{} {plural} in the configuration", self.mistakes.len())
+        format!("{} in the configuration", counted(self.mistakes.len(), "mistake"))
     }
 
     /// One line for each, as compilers print them: `harkd.toml:12:3: …`.

@@ -19,6 +19,7 @@ use super::inspect::{LIMIT, block_on};
 use super::process::{EXIT_LIMIT, Gone, Launch, Process};
 use super::wire::{self, Answer, Outcome, ToChild, clean};
 use crate::config;
+use crate::counted::counted;
 use crate::os::held::Held;
 
 /// After this time a step hands over nothing new: a slow plugin is tried with less.
@@ -226,8 +227,11 @@ async fn why(process: &mut Process, gone: Gone) -> String {
 
 fn summary(answer: &Answer) -> String {
     let replaced = if answer.replaced.is_some() { ", replaced the text" } else { "" };
-    let files =
-        if answer.files.is_empty() { String::new() } else { format!(", {} files", answer.files.len()) };
+    let files = if answer.files.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", counted(answer.files.len(), "file"))
+    };
     format!("emitted {}{replaced}{files}", answer.said.len())
 }
 

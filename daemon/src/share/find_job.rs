@@ -9,6 +9,7 @@ use hark_sdk::event::{Event, Kind, Recording};
 use uuid::Uuid;
 
 use super::fence::Fence;
+use crate::counted::counted;
 
 /// The servers of two streams may have different clocks.
 const MARGIN_NS: i128 = 60_000_000_000;
@@ -55,7 +56,9 @@ impl Fence {
         let mut consumer = self.jetstream.ordered(&self.nats.events_stream, &stream, config).await?;
         let mut left = consumer.info().await?.num_pending;
         if left > MOST {
-            return Err(format!("{left} jobs were accepted since").into());
+            return Err(
+                format!("{} accepted since are too many to look through", counted(left, "job")).into()
+            );
         }
         let mut messages = consumer.messages().await?;
         let mut found = None;

@@ -37,7 +37,7 @@ function webhook(hook) {
   const notes = [
     hook.receiver,
     hook.paused ? t("webhook.paused", { why: hook.paused.why, name: hook.name }) : null,
-    hook.backlog > 0 ? t("webhook.backlog", { events: count(hook.backlog) }) : null,
+    hook.backlog > 0 ? t("webhook.backlog", { count: count(hook.backlog) }) : null,
     asideEvents > 0 ? t("webhook.set_aside", { events: count(asideEvents), name: hook.name }) : null,
     hook.removed > 0 ? t("webhook.removed", { events: count(hook.removed) }) : null,
   ];

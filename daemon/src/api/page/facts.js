@@ -31,7 +31,7 @@ export function factsOf(job, call) {
 
 /** What is known of the audio. */
 function audio({ format, channels, bytes: size, truncated }) {
-  const parts = [format, channels && t("job.audio.channels", { channels }), size && bytes(size), truncated && t("job.audio.truncated")];
+  const parts = [format, channels && t("job.audio.channels", { count: channels }), size && bytes(size), truncated && t("job.audio.truncated")];
   return parts.filter(Boolean).join(", ");
 }
 

@@ -47,7 +47,7 @@ export function bytes(number) {
   for (const [unit, size] of [["gib", 2 ** 30], ["mib", 2 ** 20], ["kib", 2 ** 10]]) {
     if (number >= size) return t(`unit.${unit}`, { value: (number / size).toFixed(1) });
   }
-  return t("unit.byte", { value: number });
+  return t("unit.byte", { count: number });
 }
 
 export const percent = (part, whole) => (whole > 0 ? Math.round((100 * part) / whole) : 0);

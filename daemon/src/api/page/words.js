@@ -53,7 +53,7 @@ const WORDS = {
   "overview.daemon.others.none": "none found",
   "overview.duties": "Owed to open jobs",
   "overview.duties.none": "nothing",
-  "overview.said": "{alerts} new alerts, {ended} jobs ended, {running} running",
+  "overview.said": "new alerts: {alerts}, jobs ended: {ended}, running: {running}",
 
   "count.open": "open",
   "count.completed": "completed",
@@ -82,7 +82,8 @@ const WORDS = {
   "held.dashscope": "key, arrears or rights need a person; one request probes",
   "held.openai": "the server is away; it is asked again",
 
-  "webhook.backlog": "{events} events wait",
+  "webhook.backlog": "{count} events wait",
+  "webhook.backlog.one": "1 event waits",
   "webhook.set_aside": "{events} set aside: harkd webhooks retry {name}",
   "webhook.paused": "{why}: mend the receiver, then harkd webhooks resume {name}",
   "webhook.removed": "{events} removed by the stream's limits",
@@ -97,6 +98,7 @@ const WORDS = {
   "alert.in": "in {name}",
   "alert.whole": "About the whole call",
   "alerts.count": "{count} alerts: {rules}",
+  "alerts.count.one": "1 alert: {rules}",
   "alerts.none": "no alerts",
 
   "list.title": "Jobs",
@@ -117,7 +119,9 @@ const WORDS = {
   "list.older": "Older",
   "list.paging": "Pages of the list",
   "list.found": "{count} jobs shown",
+  "list.found.one": "1 job shown",
   "list.found.more": "{count} jobs shown, older ones follow",
+  "list.found.more.one": "1 job shown, older ones follow",
   "list.caption": "Jobs, newest first",
   "list.column.alerts": "Alerts",
   "list.column.name": "Name",
@@ -155,7 +159,8 @@ const WORDS = {
   "job.cost.duplicate": "may have been paid for twice",
   "job.elapsed": "Took",
   "job.audio": "Audio",
-  "job.audio.channels": "{channels} channels",
+  "job.audio.channels": "{count} channels",
+  "job.audio.channels.one": "1 channel",
   "job.audio.truncated": "cut off",
   "job.uri": "From",
   "job.id": "Id",
@@ -175,6 +180,7 @@ const WORDS = {
   "job.quality": "Quality",
   "job.quality.good": "nothing noticed",
   "job.quality.repetition": "{count} segments repeat a phrase",
+  "job.quality.repetition.one": "1 segment repeats a phrase",
   "job.quality.failed": "{time} could not be recognized",
   "job.quality.incomplete": "incomplete: a part failed",
   "job.quality.truncated": "the text is cut off",
@@ -229,6 +235,7 @@ const WORDS = {
 
   "events.title": "Events",
   "events.summary": "{count} events",
+  "events.summary.one": "1 event",
 
   "source.pause": "Pause",
   "source.resume": "Resume",
@@ -249,12 +256,14 @@ const WORDS = {
   "wall.parts": "Parts",
   "wall.parts.good": "Sources, recognizers, plugins and webhooks work",
   "wall.outbox": "{count} events wait for NATS",
+  "wall.outbox.one": "1 event waits for NATS",
   "wall.words": "Last words",
   "level.good": "good",
   "level.warn": "look",
   "level.bad": "act",
 
-  "unit.byte": "{value} bytes",
+  "unit.byte": "{count} bytes",
+  "unit.byte.one": "1 byte",
   "unit.kib": "{value} KiB",
   "unit.mib": "{value} MiB",
   "unit.gib": "{value} GiB",
@@ -262,9 +271,10 @@ const WORDS = {
   "unit.percent": "{value} %",
 };
 
-/** The words of a key, with the values in the places that are named in them. */
+/** The words of a key, with the values in the places that are named in them; where `count` is 1, those of its singular, if it has one. */
 export function t(key, values = {}) {
-  const words = WORDS[key] ?? key;
+  const singular = String(values.count) === "1" ? WORDS[`${key}.one`] : undefined;
+  const words = singular ?? WORDS[key] ?? key;
   return words.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::cli::screen::{Screen, Span, Style, column, has_colours, paint};
+use crate::counted::counted;
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,11 +67,6 @@ impl Finding {
     ) -> Finding {
         Finding { level: Level::Error, ..Finding::warning(check, message, remedy) }
     }
-}
-
-/// A number with its noun.
-pub(super) fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// One line a finding, and a last one that sums up; of errors, the command's own error is the last line. On a terminal that is too narrow the

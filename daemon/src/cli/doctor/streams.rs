@@ -8,6 +8,7 @@ use crate::broker::event_streams::{events_config, keeps_events};
 use crate::broker::stream::{StreamError, captures, find};
 use crate::broker::{JetStream, Subjects};
 use crate::config::{Config, NatsSource, Source, show_duration, show_size};
+use crate::counted::counted;
 
 /// Nine tenths of a limit.
 const NEARLY: u64 = 9;
@@ -44,10 +45,7 @@ async fn events(config: &Config, jetstream: &JetStream) -> Finding {
         format!("for {}", show_duration(found.max_age))
     };
     let size = u64::try_from(found.max_bytes).map_or("any number of bytes".to_owned(), show_size);
-    let kept = format!(
-        "keeps events {age}, at most {size}; {} now",
-        super::finding::counted(usize::try_from(state.messages).unwrap_or(usize::MAX), "message")
-    );
+    let kept = format!("keeps events {age}, at most {size}; {} now", counted(state.messages, "message"));
     let is_shorter = !found.max_age.is_zero() && found.max_age < wanted.max_age;
     let is_smaller = found.max_bytes >= 0 && found.max_bytes < wanted.max_bytes;
     if is_shorter || is_smaller {
@@ -65,7 +63,7 @@ async fn events(config: &Config, jetstream: &JetStream) -> Finding {
     if found.num_replicas < config.nats.replicas {
         let message = format!(
             "{kept}; it has {} of nats.replicas = {}",
-            super::finding::counted(found.num_replicas, "replica"),
+            counted(found.num_replicas, "replica"),
             config.nats.replicas
         );
         return Finding::warning(
@@ -119,10 +117,7 @@ async fn of_intake(config: &Config, intake: &NatsSource, jetstream: &JetStream) 
             let info = stream.cached_info();
             match captures(&info.config, &intake.subject) {
                 Ok(()) => {
-                    let waiting = super::finding::counted(
-                        usize::try_from(info.state.messages).unwrap_or(usize::MAX),
-                        "message",
-                    );
+                    let waiting = counted(info.state.messages, "message");
                     Finding::ok(check, format!("{name} captures {}; {waiting} in it", intake.subject))
                 }
                 Err(error) => refused(check, &error),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::estimate::Explained;
 use crate::cli::{write_json, write_line};
+use crate::counted::counted;
 
 /// Sums over all recordings whose length is known.
 fn total(files: &[Explained]) -> (u64, f64) {
@@ -37,7 +38,7 @@ pub(super) fn for_people(out: &mut impl Write, files: &[Explained]) -> io::Resul
     }
     if files.len() > 1 {
         let (seconds, usd) = total(files);
-        write_line(out, &format!("{} recordings: {seconds} s, ${usd:.6}", files.len()))?;
+        write_line(out, &format!("{}: {seconds} s, ${usd:.6}", counted(files.len(), "recording")))?;
     }
     Ok(())
 }

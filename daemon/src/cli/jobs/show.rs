@@ -10,6 +10,7 @@ use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style};
 use crate::cli::{Exit, has_reader, print, say, write_json};
 use crate::config::Config;
+use crate::counted::counted;
 
 /// Prints a job and its events, as the lines of `harkd tail`.
 ///
@@ -60,7 +61,10 @@ pub(super) async fn show(config: &Config, id: Uuid, as_json: bool) -> Result<(),
         }
     }
     if let Some(more) = job["events_left_out"].as_u64() {
-        say(&format!("{more} later events do not fit into the answer; GET /api/jobs/{id}/events has all"));
+        say(&format!(
+            "left out of the answer: {}; GET /api/jobs/{id}/events has all",
+            counted(more, "later event")
+        ));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::in_words;
 use crate::cli::{Exit, print, write_json, write_line};
 use crate::config;
+use crate::counted::counted;
 use crate::pipeline::{self, Surroundings, Trial, Verdict};
 
 /// Tries a library with `events` events, from which the files that the daemon's config hides are hidden, and prints each step and a verdict.
@@ -61,8 +62,9 @@ fn report(out: &mut impl Write, trial: &Trial) -> io::Result<()> {
     }
     match (trial.verdict(), trial.count(Verdict::Warnings)) {
         (Verdict::Failed, _) => Ok(()),
-        (Verdict::Warnings, 1) => write_line(out, "passed, with 1 warning"),
-        (Verdict::Warnings, many) => write_line(out, &format!("passed, with {many} warnings")),
+        (Verdict::Warnings, warnings) => {
+            write_line(out, &format!("passed, with {}", counted(warnings, "warning")))
+        }
         (Verdict::Passed, _) => write_line(out, "passed"),
     }
 }

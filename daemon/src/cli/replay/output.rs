@@ -17,6 +17,7 @@ use crate::cli::event_line::{self, Layout};
 use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style, has_colours, paint};
 use crate::cli::{Exit, has_reader, say, write_json};
+use crate::counted::counted;
 
 /// How often the line of progress is written.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -120,9 +121,9 @@ impl Output {
         if *is_terminal && now >= *next {
             (*is_shown, *next) = (true, now + PROGRESS);
             let rate = self.counts.finals as f64 / began.elapsed().as_secs_f64().max(0.001);
-            let (finals, percent) = (self.counts.finals, share * 100.0);
+            let (finals, percent) = (counted(self.counts.finals, "final"), share * 100.0);
             // A terminal that is gone shows no progress.
-            let _ = write!(io::stderr(), "\r\x1b[2K{percent:.0} %, {finals} finals, {rate:.0} a second");
+            let _ = write!(io::stderr(), "\r\x1b[2K{percent:.0} %, {finals}, {rate:.0} a second");
         }
     }
 

@@ -8,6 +8,7 @@ use hark_sdk::event::Event;
 use super::report::{Finding, Trial};
 use super::samples;
 use super::{BUDGET, answer, judge, measure, send};
+use crate::counted::counted;
 use crate::os::held::Held;
 use crate::pipeline::process::Process;
 
@@ -37,7 +38,7 @@ pub(super) async fn run(
     let (mut times, mut held) = (Vec::new(), vec![(0, before)]);
     let outcome = calls(process, wants, events, &mut times, &mut held).await;
     let took = match &outcome {
-        Err(Stop::Gone(why)) => Finding::failed(format!("after {} events: {why}", times.len())),
+        Err(Stop::Gone(why)) => Finding::failed(format!("after {}: {why}", counted(times.len(), "event"))),
         Err(Stop::Error(why)) => Finding::failed(format!("event {} failed: {why}", times.len())),
         Ok(()) => time_taken(&mut times, events),
     };
@@ -106,7 +107,8 @@ fn time_taken(times: &mut [Duration], events: u64) -> Finding {
     let Some(&slowest) = times.last() else { return Finding::passed("it wants none") };
     let p99 = times[(times.len() - 1) * 99 / 100];
     let in_ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
-    let message = format!("{} events, p99 {}, slowest {}", times.len(), in_ms(p99), in_ms(slowest));
+    let message =
+        format!("{}, p99 {}, slowest {}", counted(times.len(), "event"), in_ms(p99), in_ms(slowest));
     if p99 > SLOW || (times.len() as u64) < events {
         return Finding::warning(
             format!("{message}; it is slow"),
@@ -129,7 +131,7 @@ fn memory(held: &[(u64, Held)]) -> Finding {
         return Finding::passed(message);
     }
     let each = growth / (last_at - first_at).max(1);
-    let message = format!("{message} over {} events: {each} bytes an event", last_at - first_at);
+    let message = format!("{message} over {}: {each} bytes an event", counted(last_at - first_at, "event"));
     let remedy = "free what an event needed; forget a call after its transcript.final";
     if growth < GROWTH.1 { Finding::warning(message, remedy) } else { Finding::failed_with(message, remedy) }
 }

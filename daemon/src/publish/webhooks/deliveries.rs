@@ -14,6 +14,7 @@ use uuid::Uuid;
 use self::hasten::Early;
 use super::record::Line;
 use super::schedule::{Course, Next, RequestResult, Schedule};
+use crate::counted::counted;
 
 /// The most events in memory, and the most of their bytes; a single event may be larger.
 pub const EVENTS: usize = 256;
@@ -266,8 +267,11 @@ impl<M: Clone> Deliveries<M> {
                 outcome.set_aside = true;
                 let aside = 1 + self.lines.values().filter(|line| line.due.is_none()).count();
                 if aside >= LINES / 2 {
-                    outcome.pause =
-                        Some(format!("{aside} jobs are set aside, the last one for {}", line.why));
+                    outcome.pause = Some(format!(
+                        "{} are set aside, the last one for {}",
+                        counted(aside, "job"),
+                        line.why
+                    ));
                 }
             }
             Next::Pause | Next::Taken => {

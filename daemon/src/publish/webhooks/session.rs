@@ -26,6 +26,7 @@ use super::lease::Lease;
 use super::record::Paused;
 use super::schedule::RequestResult;
 use super::{Command, Refusal, Reply};
+use crate::counted::counted;
 
 /// How many jobs have a request under way at a time.
 const AT_A_TIME: usize = 16;
@@ -233,7 +234,7 @@ impl<'a> Session<'a> {
             self.acknowledge(&event).await;
         }
         if removed > 0 {
-            self.delivery.removed(removed, &format!("{removed} events of the job {job}"));
+            self.delivery.removed(removed, &format!("{} of the job {job}", counted(removed, "event")));
         }
         if set_aside {
             let (webhook, answer) = (&self.delivery.webhook.name, why(&answer));
