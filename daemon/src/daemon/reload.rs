@@ -106,6 +106,11 @@ impl Reloader {
         pipeline.install(plugins);
         self.sources.change(&config, sources, tasks, stages).await?;
         self.config.send_replace(Arc::new(config));
+        let held = settings.recognizers.probe_held();
+        if !held.is_empty() {
+            let now = Timestamp::now();
+            ledger.write(move |connection| pieces::ask_again(connection, &held, now)).await?;
+        }
         // Those that wait for a later time look at the new budget and at their plans now, the lanes at their widths.
         if changes.are_of(&["budget", "source", "price", "recognizer", "dashscope"]) {
             let now = Timestamp::now();

@@ -74,6 +74,9 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The operator may have mended what holds its queue: the next request finds out at once.
+    fn probe_now(&self) {}
+
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
     /// order of the calls; every eighth goes to an archive that waits. Dropping the future gives up its place.

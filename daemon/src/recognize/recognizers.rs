@@ -88,6 +88,14 @@ impl Recognizers {
         }
     }
 
+    /// Has the recognizers whose queue is held asked at once; returns their names.
+    pub fn probe_held(&self) -> Vec<Engine> {
+        let held = self.present.iter().filter(|recognizer| recognizer.held().is_some());
+        held.inspect(|recognizer| recognizer.probe_now())
+            .map(|recognizer| recognizer.profile().engine.clone())
+            .collect()
+    }
+
     /// The recognizer that a plan names; `None`: no config since the start had one of that name.
     pub fn get(&self, engine: &Engine) -> Option<&Arc<dyn Recognizer>> {
         self.present.iter().find(|recognizer| recognizer.profile().engine == *engine)

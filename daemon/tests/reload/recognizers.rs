@@ -150,10 +150,17 @@ async fn a_wrong_key_is_mended_without_a_restart() {
     let refused = hark.next_event("job.retrying").await;
     assert_eq!(refused.body["error"]["code"], "InvalidApiKey");
     let file = hark.path("key");
-    std::fs::write(&file, "sk-good-0123456789").unwrap();
+    std::fs::write(&file, "sk-bad-0123456789").unwrap();
     let key = format!("[dashscope]\napi_key_file = '{}'", file.display());
     hark.reload(|text| text.replace("[dashscope]", &key)).await;
+    // The next try is eight seconds later.
+    let tries = |hark: &Hark| hark.log().matches("the request failed").count();
+    wait_until("three tries in a row", CEILING, async || tries(&hark) >= 4).await;
+    std::fs::write(&file, "sk-good-0123456789").unwrap();
+    let begun = Instant::now();
+    hark.reload(|text| text).await;
     only(&events_of_recording(&mut hark, "a.wav").await, "job.completed");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Pieces and their attempts in the ledger.
 
-use hark_sdk::event::Usage;
+use hark_sdk::event::{Engine, Usage};
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -176,6 +176,19 @@ pub fn look_at_budget(connection: &Connection, now: Timestamp) -> Result<(), Led
          (SELECT 1 FROM job WHERE id = piece.job AND json_extract(about, '$.reported_over_budget'))",
         params![Duty::Send.as_str(), now.as_millisecond()],
     )?;
+    Ok(())
+}
+
+/// Lets the pieces that these recognizers have refused be sent now: the operator may have mended what they refuse.
+///
+/// # Errors
+/// When the statement fails.
+pub fn ask_again(connection: &Connection, held: &[Engine], now: Timestamp) -> Result<(), LedgerError> {
+    let mut statement =
+        connection.prepare("UPDATE piece SET due = ?2 WHERE duty = ?1 AND due > ?2 AND recognizer = ?3")?;
+    for engine in held {
+        statement.execute(params![Duty::Send.as_str(), now.as_millisecond(), engine.as_str()])?;
+    }
     Ok(())
 }
 

@@ -70,6 +70,10 @@ impl Recognizer for Filetrans {
         self.pacer.held()
     }
 
+    fn probe_now(&self) {
+        self.pacer.probe_now();
+    }
+
     fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
         Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
     }

@@ -98,13 +98,8 @@ impl Service {
         let rate = Rate::per_minute(self.config.requests_per_minute);
         self.client.policies.follow(&rate);
         self.client.queries.follow(&Rate::per_second(self.config.task_queries_per_second));
-        let is_new_key = self.client.key.replace(self.key.clone(), self.key_file.clone());
-        for pacer in &self.pacers {
-            pacer.follow(&rate);
-            if is_new_key {
-                pacer.probe_now();
-            }
-        }
+        self.client.key.replace(self.key.clone(), self.key_file.clone());
+        self.pacers.iter().for_each(|pacer| pacer.follow(&rate));
     }
 
     /// Whether both use the same address and the same bucket.

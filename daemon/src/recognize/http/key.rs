@@ -20,11 +20,10 @@ impl Key {
         Key { key: RwLock::new(key), file: RwLock::new(file) }
     }
 
-    /// Puts the key of another config in the place of this one; returns whether it is another key.
-    pub(crate) fn replace(&self, key: Secret, file: Option<PathBuf>) -> bool {
+    /// Puts the key of another config in the place of this one.
+    pub(crate) fn replace(&self, key: Secret, file: Option<PathBuf>) {
         *self.file.write() = file;
-        let mut current = self.key.write();
-        std::mem::replace(&mut *current, key) != *current
+        *self.key.write() = key;
     }
 
     /// Adds the key to a request, if there is one.

@@ -132,6 +132,10 @@ impl Recognizer for Server {
         self.pacer.held()
     }
 
+    fn probe_now(&self) {
+        self.pacer.probe_now();
+    }
+
     fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
         Box::pin(async move {
             let permit = self.pacer.permit(priority).await;
