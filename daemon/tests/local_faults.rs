@@ -75,6 +75,11 @@ async fn outlive_a_full_disk(longer: Duration) {
     })
     .await;
     stage.hark.not_ready("spooled").await;
+    let sources = stage.hark.json(&["sources"]).await;
+    for source in sources.as_array().unwrap() {
+        let reason = source["reason"].as_str().unwrap_or_default();
+        assert!(source["state"] == "waiting" && reason.contains("make room on"), "{source}");
+    }
 
     tokio::time::sleep(longer).await;
     stage.hark.disk("state").empty();

@@ -170,8 +170,8 @@ pub(super) async fn gauges(
         }
         metrics.publish_outbox_rows.set(rows);
         budget.show(&metrics, &config.borrow(), &spent);
-        let takes_more = admission.borrow_and_update().map(drop).map_err(str::to_owned);
-        health.set(Part::Ledger, room.borrow_and_update().clone().and(takes_more));
+        (room.mark_unchanged(), admission.mark_unchanged());
+        health.set(Part::Ledger, ledger.takes_more());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::select! {
             () = tokio::time::sleep(GAUGES) => {}

@@ -114,9 +114,12 @@ impl Board {
 pub async fn list(steer: Steer, Nothing {}: Nothing) -> Result<Sources, Refusal> {
     let paused = steer.ledger.read(pause::sources).await?;
     let entries = steer.sources.running.lock().clone();
+    let full = steer.ledger.takes_more().err();
     let listed = entries.into_iter().map(|(name, entry)| {
+        let is_paused = entry.switch.is_paused();
         let reason = entry.watching.borrow().clone().err();
-        let state = match (entry.switch.is_paused(), &reason) {
+        let reason = reason.or_else(|| full.clone().filter(|_| !is_paused));
+        let state = match (is_paused, &reason) {
             (true, _) => State::Paused,
             (false, None) => State::Running,
             (false, Some(_)) => State::Waiting,

@@ -210,6 +210,19 @@ impl Ledger {
         }
     }
 
+    /// Whether sources may bring new recordings; else why not, and what to do.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn takes_more(&self) -> Result<(), String> {
+        if let Err(reason) = &*self.room.borrow() {
+            return Err(format!(
+                "the ledger cannot be written ({reason}); make room on the disk of state.directory, or mend it"
+            ));
+        }
+        self.admission.borrow().map(drop).map_err(str::to_owned)
+    }
+
     /// `Ok` while writes go through; else why they wait.
     pub fn room(&self) -> watch::Receiver<Result<(), String>> {
         self.room.clone()
