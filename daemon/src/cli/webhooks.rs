@@ -70,7 +70,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             }
             Some(Command::Retry { name }) => {
                 let say = |retried: &Retried| match retried.events {
-                    0 => format!("{name}: nothing was set aside"),
+                    0 => format!("{name}: nothing was set aside; what waits is tried again now"),
                     events => {
                         format!("{name}: sends again {} that it had set aside", counted(events, "event"))
                     }

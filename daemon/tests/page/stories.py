@@ -291,7 +291,10 @@ def the_overview_says_what_needs_a_person_and_what_to_do(browser):
             status["reload"] = {"at": status["time"], "applied": False, "changed": [], "needs_restart": [], "mistakes": ["harkd.toml:7:1: unknown key"]}
             status["recognizers"][0] |= {"held": True, "reason": "InvalidApiKey: put a key there"}
             paused = {"at": status["time"], "why": "410 Gone"}
-            status["webhooks"] = [{"name": "crm", "receiver": "http://127.0.0.1", "paused": paused, "backlog": 1, "waiting": [], "set_aside": [], "removed": 0, "delivering": True}]
+            hook = {"name": "crm", "receiver": "http://127.0.0.1", "paused": paused, "backlog": 1, "waiting": [], "set_aside": [], "removed": 0, "delivering": True}
+            failure = {"at": status["time"], "answer": "404 Not Found"}
+            status["webhooks"] = [hook, hook | {"name": "log", "paused": None, "set_aside": [{"events": 1}], "last_failure": failure}]
+            status["sources"].append(status["sources"][0] | {"name": "inbox", "kind": "nats"})
             route.fulfill(json=status)
 
         page.route("**/api/status", with_troubles)
@@ -299,7 +302,17 @@ def the_overview_says_what_needs_a_person_and_what_to_do(browser):
         expect(page.get_by_role("region", name="Config")).to_contain_text("not reloaded")
         expect(page.get_by_role("region", name="Config")).to_contain_text("harkd.toml:7:1: unknown key")
         expect(page.get_by_role("region", name="Recognizers")).to_contain_text("InvalidApiKey: put a key there")
-        expect(page.get_by_role("region", name="Webhooks")).to_contain_text("harkd webhooks resume crm")
+        webhooks = page.get_by_role("region", name="Webhooks")
+        expect(webhooks).to_contain_text("harkd webhooks resume crm")
+        expect(webhooks).to_contain_text("1 event waits · 1 set aside: harkd webhooks retry log · last answer: 404 Not Found")
+        expect(page.get_by_role("button", name="Pause inbox")).to_be_visible()
+        expect(page.get_by_role("button", name="Scan inbox")).to_have_count(0)
+        look = page.get_by_role("list", name="Parts to look at")
+        expect(look).to_be_hidden()
+        page.set_viewport_size(PHONE)
+        for words in ["config file not reloaded", "crm paused", "log set aside"]:
+            expect(look.get_by_role("listitem").filter(has_text=words)).to_be_in_viewport()
+        page.set_viewport_size(DESKTOP)
         page.get_by_role("link", name="Jobs that wait").click()
         expect(page).to_have_url(f"{BASE}/jobs?state=waiting")
         page.goto("/?wall=1")

@@ -2,15 +2,16 @@
 import { Refused, post } from "./api.js";
 import { h } from "./dom.js";
 import { count } from "./format.js";
-import { section, state, trouble, when } from "./parts.js";
+import { levelOf, section, state, trouble, when } from "./parts.js";
 import { t, word } from "./words.js";
 
-/** Each part as the page shows it: a name, a state, a sentence. Shared with the wall. */
-export function rows(status) {
+/** Each part as the page shows it: a name, a state, a sentence. */
+function rows(status) {
   return {
     config: config(status.reload),
     sources: status.sources?.map((source) => ({
       name: source.name,
+      kind: source.kind,
       state: source.state,
       note: [source.kind, source.place, source.reason].filter(Boolean).join(" · "),
       since: source.paused_since,
@@ -41,9 +42,16 @@ function webhook(hook) {
     asideEvents > 0 ? t("webhook.set_aside", { events: count(asideEvents), name: hook.name }) : null,
     hook.removed > 0 ? t("webhook.removed", { events: count(hook.removed) }) : null,
   ];
-  const isBehind = hook.waiting.length > 0 || asideEvents > 0;
-  const now = hook.paused ? "paused" : isBehind ? "behind" : hook.delivering ? "running" : "elsewhere";
+  const late = hook.waiting.length > 0 ? "behind" : asideEvents > 0 ? "aside" : null;
+  if (late && !hook.paused && hook.last_failure) notes.push(t("webhook.answer", { answer: hook.last_failure.answer }));
+  const now = hook.paused ? "paused" : (late ?? (hook.delivering ? "running" : "elsewhere"));
   return { name: hook.name, state: now, note: notes.filter(Boolean).join(" · "), since: hook.paused?.at };
+}
+
+/** The parts that do not work as they should, each with the name of its section. */
+export function troubled(status) {
+  const parts = Object.entries(rows(status)).flatMap(([family, list]) => (list ?? []).map((part) => ({ ...part, family })));
+  return parts.filter((part) => ["bad", "warn"].includes(levelOf(part.state)));
 }
 
 /** The sections. `changed` is called when a person has steered something. */
@@ -87,6 +95,7 @@ function sourceButtons(source, changed) {
     };
     return h("button", { type: "button", onclick: press, "aria-label": t(`source.${verb}.of`, { name: source.name }) }, t(`source.${verb}`));
   };
-  line.append(button(source.state === "paused" ? "resume" : "pause"), button("rescan"));
+  line.append(button(source.state === "paused" ? "resume" : "pause"));
+  if (source.kind === "directory") line.append(button("rescan"));
   return line;
 }

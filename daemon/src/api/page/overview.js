@@ -3,8 +3,8 @@ import { follow, get } from "./api.js";
 import { Alerts } from "./alerts.js";
 import { fill, h } from "./dom.js";
 import { count } from "./format.js";
-import { components } from "./components.js";
-import { facts, section, trouble } from "./parts.js";
+import { components, troubled } from "./components.js";
+import { facts, section, state, trouble } from "./parts.js";
 import { Running } from "./running.js";
 import { spend } from "./spend.js";
 import { t, word } from "./words.js";
@@ -21,11 +21,13 @@ export async function overview(frame) {
   const [running, alerts] = [new Running(), new Alerts()];
   const notReady = h("div");
   const counts = h("p.counts");
+  const look = h("div");
   const sides = h("div.side");
   frame.main.append(
     h("h1.unseen", t("overview.title")),
     notReady,
     counts,
+    look,
     h(
       "div.columns",
       h("div.middle", section("running", t("overview.running"), running.element, h("p.more", h("a", { href: "/jobs?state=waiting" }, t("overview.running.waiting")))), section("alerts", t("overview.alerts"), alerts.element, h("p.more", h("a", { href: "/jobs?alert=*" }, t("overview.alerts.all"))))),
@@ -37,6 +39,7 @@ export async function overview(frame) {
     const [status, spent] = await Promise.all([get("/api/status"), get("/api/spend?days=30")]);
     fill(notReady, notReadyOf(status));
     fill(counts, countsOf(status.jobs));
+    if (!look.querySelector(":focus-visible")) fill(look, lookOf(troubled(status)));
     running.take(status.running);
     alerts.take(status.alerts);
     // What a person is about to press stays in place.
@@ -94,6 +97,12 @@ export function keepFresh(frame, refresh, hear) {
 
 function notReadyOf(status) {
   return status.not_ready.map(({ part, reason }) => trouble(`${t("overview.not_ready")} – ${t("overview.not_ready.part", { part, reason })}`));
+}
+
+/** On a narrow screen the parts are far below: which of them needs a look stands at the top. */
+function lookOf(parts) {
+  if (parts.length === 0) return [];
+  return h("ul.look", { "aria-label": t("overview.look") }, parts.map(({ family, name, state: now }) => h("li", h("a", { href: `#${family}` }, name), " ", state(now))));
 }
 
 function countsOf(jobs) {

@@ -10,7 +10,7 @@ export const bySeverity = (one, other) => SEVERITIES.indexOf(one.severity) - SEV
 
 const GOOD = ["completed", "running", "ready"];
 const BAD = ["failed", "quarantined", "held", "refused"];
-const IDLE = ["waiting", "paused", "loading", "behind", "restart"];
+const IDLE = ["waiting", "paused", "loading", "behind", "aside", "restart"];
 
 /** Good, bad, warn or plain, for the colour beside the word. */
 export function levelOf(state) {
@@ -19,7 +19,7 @@ export function levelOf(state) {
   return IDLE.includes(state) ? "warn" : "plain";
 }
 
-const ICON_OF = { running: "completed", ready: "completed", quarantined: "failed", held: "paused", refused: "failed", behind: "waiting", restart: "waiting", loading: "waiting" };
+const ICON_OF = { running: "completed", ready: "completed", quarantined: "failed", held: "paused", refused: "failed", behind: "waiting", aside: "waiting", restart: "waiting", loading: "waiting" };
 
 /** A state with its icon and its word. */
 export function state(name) {

@@ -1,6 +1,6 @@
 // A screen on the wall: large, nothing to press, strips in green, yellow and red, each with its word.
 import { get } from "./api.js";
-import { rows } from "./components.js";
+import { troubled } from "./components.js";
 import { fill, h, icon } from "./dom.js";
 import { count } from "./format.js";
 import { keepFresh } from "./overview.js";
@@ -57,9 +57,8 @@ function alerts(events) {
 const spent = (spend) => strip(levelOfSpend(spend), t("wall.spend"), today(spend));
 
 function parts(status) {
-  const all = Object.values(rows(status)).filter((list) => list !== undefined).flat();
-  const troubled = all.filter((part) => ["bad", "warn"].includes(levelOf(part.state)));
-  if (troubled.length === 0) return strip("good", t("wall.parts"), t("wall.parts.good"));
-  const level = troubled.some((part) => levelOf(part.state) === "bad") ? "bad" : "warn";
-  return strip(level, t("wall.parts"), troubled.map((part) => `${part.name}: ${word("state", part.state)}`).join(" · "));
+  const found = troubled(status);
+  if (found.length === 0) return strip("good", t("wall.parts"), t("wall.parts.good"));
+  const level = found.some((part) => levelOf(part.state) === "bad") ? "bad" : "warn";
+  return strip(level, t("wall.parts"), found.map((part) => `${part.name}: ${word("state", part.state)}`).join(" · "));
 }

@@ -26,6 +26,7 @@ const WORDS = {
   "overview.title": "Overview",
   "overview.not_ready": "Not ready",
   "overview.not_ready.part": "{part}: {reason}",
+  "overview.look": "Parts to look at",
   "overview.running": "Running",
   "overview.running.none": "Nothing is being heard now.",
   "overview.running.silent": "no words yet",
@@ -76,6 +77,7 @@ const WORDS = {
   "state.restart": "needs a restart",
   "state.elsewhere": "delivered by another daemon",
   "state.behind": "retrying",
+  "state.aside": "set aside",
 
   "config.file": "config file",
 
@@ -85,6 +87,7 @@ const WORDS = {
   "webhook.backlog": "{count} events wait",
   "webhook.backlog.one": "1 event waits",
   "webhook.set_aside": "{events} set aside: harkd webhooks retry {name}",
+  "webhook.answer": "last answer: {answer}",
   "webhook.paused": "{why}: mend the receiver, then harkd webhooks resume {name}",
   "webhook.removed": "{events} removed by the stream's limits",
 
