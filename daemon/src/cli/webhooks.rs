@@ -130,7 +130,10 @@ fn by_name(answers: &Answers) -> Result<BTreeMap<String, (&Identity, View)>, Exi
 
 fn in_words(daemon: &Identity, view: &View) -> Vec<String> {
     let state = match (&view.paused, view.delivering) {
-        (Some(paused), _) => format!("PAUSED at {:.0}: {}", paused.at, paused.why),
+        (Some(paused), _) => {
+            let (at, why, name) = (paused.at, &paused.why, &view.name);
+            format!("PAUSED at {at:.0}: {why}; mend the receiver, then: harkd webhooks resume {name}")
+        }
         (None, true) => format!("delivered by {daemon}"),
         (None, false) => "delivered by no daemon yet".to_owned(),
     };
@@ -152,14 +155,10 @@ fn in_words(daemon: &Identity, view: &View) -> Vec<String> {
         ));
     }
     for line in &view.waiting {
-        let due = line.due.map(|due| format!("{due:.0}")).unwrap_or_default();
-        say(format!(
-            "job {} ({}): {}, next try at {due}: {}",
-            line.job,
-            line.source,
-            counted(line.events, "event"),
-            line.answer
-        ));
+        let due = line.due.filter(|_| view.paused.is_none());
+        let due = due.map(|due| format!(", next try at {due:.0}")).unwrap_or_default();
+        let events = counted(line.events, "event");
+        say(format!("job {} ({}): {events}{due}: {}", line.job, line.source, line.answer));
     }
     for line in &view.set_aside {
         let events = counted(line.events, "event");

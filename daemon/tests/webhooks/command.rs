@@ -46,7 +46,8 @@ async fn an_operator_sees_tests_and_resumes_webhooks() {
     wait_until("the pause", CEILING, async || one.log().contains("the webhook is paused")).await;
     let listed = text(&harkd(&one, &["list"]).await);
     assert!(listed.contains("crm  http://127.0.0.1:") && listed.contains("PAUSED at "), "{listed}");
-    assert!(listed.contains("410 Gone") && !listed.contains("of-the-url"), "{listed}");
+    assert!(listed.contains("410 Gone; mend the receiver, then: harkd webhooks resume crm"), "{listed}");
+    assert!(!listed.contains("of-the-url") && !listed.contains("next try"), "{listed}");
     let retried = text(&harkd(&one, &["retry", "crm"]).await);
     assert!(retried.contains("nothing was set aside"), "{retried}");
     let resumed = harkd(&two, &["resume", "crm"]).await;

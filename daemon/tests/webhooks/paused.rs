@@ -35,12 +35,12 @@ async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing
     two.shows("the backlog", |view| view.paused.is_some() && view.backlog >= 9).await;
     assert_eq!(stage.receiver.taken().len(), taken + 1, "nothing but the test event");
     assert_eq!(two.webhooks.resume("crm").await, Ok(true));
+    assert_eq!(two.webhooks.resume("crm").await, Ok(false), "at once: it is not paused any more");
     stage.store_job(jobs[3]).await;
     stage.taken(4 * 3 + 1).await;
     let taken: Vec<String> = stage.receiver.taken().into_iter().filter(|id| id.contains(':')).collect();
     assert_in_order(&taken, &jobs, 3);
     assert!(two.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 0"));
-    assert_eq!(two.webhooks.resume("crm").await, Ok(false), "it is not paused any more");
     two.stop().await;
 }
 
@@ -151,4 +151,25 @@ async fn what_was_handed_out_before_a_pause_comes_in_its_order_after_it() {
     stage.taken(120).await;
     assert_in_order(&stage.receiver.taken(), &jobs, 3);
     two.stop().await;
+}
+
+#[tokio::test]
+async fn the_backlog_of_a_pause_falls_as_its_events_are_taken() {
+    let mut stage = WebhookStage::set().await;
+    // The daemon asks the server for the backlog every twenty seconds.
+    stage.config.ack_wait = Duration::from_secs(60);
+    stage.receiver.next([HookReply::status(410)]);
+    let daemon = stage.daemon().await;
+    daemon.delivers().await;
+    stage.store_job(Uuid::now_v7()).await;
+    daemon.shows("the pause", |view| view.paused.is_some()).await;
+    for _ in 0..9 {
+        stage.store_job(Uuid::now_v7()).await;
+    }
+    assert_eq!(daemon.webhooks.resume("crm").await, Ok(true));
+    stage.taken(30).await;
+    let begun = std::time::Instant::now();
+    daemon.shows("no backlog", |view| view.backlog == 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    daemon.stop().await;
 }

@@ -98,6 +98,7 @@ impl Delivery {
             match end {
                 End::Stop => return true,
                 End::Lost => return false,
+                End::Resumed => {}
                 End::Paused => {
                     let why = lease.record.paused.as_ref().map(|paused| paused.why.as_str());
                     let webhook = &self.webhook.name;
@@ -194,7 +195,7 @@ impl Delivery {
             }
             if lease.record.paused.is_none() {
                 info!(webhook = self.webhook.name, "the webhook goes on");
-                return End::Anew("resumed".into());
+                return End::Resumed;
             }
         }
     }

@@ -46,6 +46,8 @@ pub enum End {
     Stop,
     /// It is in the record.
     Paused,
+    /// Of a pause: an operator has ended it.
+    Resumed,
     /// Another daemon has the lease.
     Lost,
     /// The consumer has to be looked at anew.

@@ -35,7 +35,10 @@ impl Session<'_> {
     /// Why the session has to begin anew.
     pub(super) async fn fed(&mut self, message: jetstream::Message) -> Result<(), String> {
         let (sequence, number) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.consumer_sequence),
+            Ok(info) => {
+                self.delivery.view.lock().pending = info.pending;
+                (info.stream_sequence, info.consumer_sequence)
+            }
             Err(error) => return Err(format!("a delivery cannot be read: {error}")),
         };
         let is_next = number == self.expected;
