@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit,
+    set_parent_process_death_signal, setrlimit, setsid,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
@@ -59,6 +59,9 @@ pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::thread::set_name(name)?;
+    // Besides the terminal, the child leaves the scheduling group of the daemon: where the kernel makes a group of each session, all threads
+    // of the child together weigh as much as all of the daemon. It takes no right; the systemd unit refuses the calls that set a weight.
+    setsid()?;
     prefer_for_oom_kill();
     entry.limits.apply()?;
     drop_privileges()?;

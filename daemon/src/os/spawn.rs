@@ -28,9 +28,9 @@ pub fn this_executable() -> PathBuf {
 /// A `harkd` subcommand to start as a child.
 ///
 /// The child has one end of a socket pair, which it takes with [`super::child::enter`], and nothing else: no environment, no output, no other
-/// descriptor, no terminal (a Ctrl-C does not reach it), no capabilities, no core dumps, and the limits given here. The kernel kills the
-/// child when the daemon dies in any way; the child also sees the end of file on the socket. Dropping the returned [`Child`] kills the
-/// child.
+/// descriptor, no terminal (a Ctrl-C does not reach it), no capabilities, no core dumps, a session of its own, and the limits given here. The
+/// kernel kills the child when the daemon dies in any way; the child also sees the end of file on the socket. Dropping the returned
+/// [`Child`] kills the child.
 #[derive(Debug, Clone)]
 pub struct ChildCommand {
     executable: PathBuf,
@@ -96,7 +96,6 @@ impl ChildCommand {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
             .kill_on_drop(true);
         if !self.library_path.is_empty() {
             command.env(Entry::LIBRARY_PATH, &self.library_path);

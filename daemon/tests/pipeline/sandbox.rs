@@ -38,6 +38,14 @@ async fn a_plugin_may_start_threads_and_has_no_processes_connections_or_environm
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_has_a_session_and_so_a_share_of_the_processor_of_its_own() {
+    let plugins = Plugins::new().c("moody").start().await;
+    let plugin = rustix::process::Pid::from_raw(plugins.status("moody").pid.unwrap().cast_signed());
+    assert_eq!(rustix::process::getsid(plugin).ok(), plugin);
+    plugins.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_writes_to_its_own_folder_and_to_those_it_was_granted_only() {
     let granted = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
