@@ -87,7 +87,13 @@ fn a_plugin_that_misbehaves_is_told_how() {
     let (_, message, _) = steps(&trial, "failed")[0];
     let both = ["rules.0.nam: unknown key; did you mean \"name\"?", "did you mean \"warning\"?"];
     assert!(both.iter().all(|words| message.contains(words)), "{message}");
-    assert_eq!(harkd(&["plugins", "check", "x.so", "--with", "[]"]).status.code(), Some(64));
+    for wrong in [["--with", "[]"], ["--with", "word = \"refund\""], ["--events", "0"]] {
+        assert_eq!(
+            harkd(&[&["plugins", "check", "x.so"][..], &wrong].concat()).status.code(),
+            Some(64),
+            "{wrong:?}"
+        );
+    }
 }
 
 #[test]
@@ -133,6 +139,7 @@ fn a_new_plugin_overwrites_nothing_and_finds_the_sdk() {
         assert!(code == Some(64) && said.contains(words), "{code:?} {said}");
     };
     refused(&["counts"], "clone it beside the new folder as `hark`");
+    refused(&["counts"], "a plugin in C (--lang c) needs none");
     let sdk = folder.path().join("hark/sdk");
     fs::create_dir_all(&sdk).unwrap();
     refused(&["counts", "--sdk", "hark/sdk"], "hark/sdk is not the SDK of plugins");
@@ -205,7 +212,8 @@ fn shell(folder: &Path, script: &str) -> (Option<i32>, String) {
         .replace("/usr/lib/hark/plugins", &folder.join("installed").display().to_string());
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
-    bash.args(["-euxc", &format!("exec 2>&1\n{script}")]).current_dir(folder).env("PATH", path);
+    // The umask of users on many systems.
+    bash.args(["-euxc", &format!("exec 2>&1\numask 002\n{script}")]).current_dir(folder).env("PATH", path);
     let output = bash.env("DASHSCOPE_API_KEY", "sk-test").output().unwrap();
     (output.status.code(), stdout(&output))
 }

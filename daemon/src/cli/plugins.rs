@@ -37,7 +37,7 @@ enum Command {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         with: String,
         /// How many ordinary events it gets
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
         events: u64,
     },
     /// End the quarantine of a plugin in every running daemon, or have it loaded again at once

@@ -34,7 +34,7 @@ pub struct Verified {
 pub fn verify(path: &Path, pinned: &str) -> Result<Verified, String> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            "it does not exist; install it there, or correct `library` of the plugin".to_owned()
+            "it does not exist; build or install it there, or correct the path".to_owned()
         }
         _ => format!("it cannot be read: {error}"),
     };

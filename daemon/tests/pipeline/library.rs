@@ -48,7 +48,9 @@ async fn a_library_that_is_no_plugin_is_named_and_the_others_run() {
     }
     let plugins = plugins.missing("not_there").c("moody").start().await;
     let processed = plugins.process(told("nothing")).await;
-    for (name, words) in expected.into_iter().chain([("not_there", "does not exist; install it there")]) {
+    for (name, words) in
+        expected.into_iter().chain([("not_there", "does not exist; build or install it there")])
+    {
         let status = plugins.status(name);
         assert_eq!(status.state, PluginState::Failed);
         let reason = status.reason.unwrap();

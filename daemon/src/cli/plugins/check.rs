@@ -18,7 +18,9 @@ use crate::pipeline::{self, Surroundings, Trial, Verdict};
 /// When it does not pass.
 pub(super) fn execute(daemon: &Path, file: &Path, config: &str, events: u64, json: bool) -> Result<(), Exit> {
     if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(config) {
-        return Err(Exit::Usage(format!("--with must be a JSON object: {error}")));
+        return Err(Exit::Usage(format!(
+            "--with must be a JSON object, such as '{{\"word\": \"refund\"}}': {error}"
+        )));
     }
     let surroundings = Surroundings::of(&config::inspect(daemon).config, daemon);
     let trial = pipeline::trial(file, config, events, &surroundings)

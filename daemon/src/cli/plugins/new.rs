@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
@@ -78,7 +79,8 @@ pub(super) fn execute(
         file.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(&file, fill(text)).map(|()| file)
     };
-    fs::create_dir(folder).map_err(|error| match error.kind() {
+    // Where a group may write to the folder, as with the umask of many systems, the daemon does not load a library from it.
+    fs::DirBuilder::new().mode(0o755).create(folder).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Exit::Usage(format!(
             "{name} is there already and stays as it is; choose another name, or remove it"
         )),
@@ -150,7 +152,7 @@ fn nearest_sdk() -> Result<PathBuf, Exit> {
         }
     }
     Err(Exit::Usage(
-        "no checkout of Hark is here or further up, and its SDK is not on crates.io; clone it beside the new folder as `hark`, or name the folder `sdk` of one with --sdk"
+        "no checkout of Hark is here or further up, and its SDK is not on crates.io; clone it beside the new folder as `hark`, or name the folder `sdk` of one with --sdk; a plugin in C (--lang c) needs none"
             .into(),
     ))
 }
