@@ -170,7 +170,8 @@ pub(super) async fn gauges(
         }
         metrics.publish_outbox_rows.set(rows);
         budget.show(&metrics, &config.borrow(), &spent);
-        (room.mark_unchanged(), admission.mark_unchanged());
+        room.mark_unchanged();
+        admission.mark_unchanged();
         health.set(Part::Ledger, ledger.takes_more());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::select! {
