@@ -236,7 +236,7 @@ async fn a_plugin_that_fails_is_told_in_output_and_exit_code() {
     for lines_of_entry in ["", "on_failure = \"hold\"\n"] {
         let output = replay(&entry("moody.so", lines_of_entry), &["--json"]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(words(&output).contains("moody (1 events)"), "{}", words(&output));
+        assert!(words(&output).contains("moody (1 event)"), "{}", words(&output));
         let failed = &lines(&output)[0];
         assert!(failed["data"]["error"].is_string(), "{failed}");
         assert_eq!((&failed["type"], &failed["difference"]), (&json!("hark.plugin.moody"), &json!("new")));
