@@ -37,6 +37,8 @@ use strikes::Strikes;
 pub const QUEUE: usize = 64;
 /// Events that are in the process or in the socket at once: enough to save wake-ups, few enough to send again to the next process.
 const BATCH: usize = 16;
+/// The process gets more events once it has so few: a write then takes several, and the process does not wait for it.
+const FEW: usize = BATCH / 2;
 
 /// The reasons in `hark_plugin_failures_total`.
 const FAILURES: [&str; 7] = ["error", "crash", "timeout", "rubbish", "folder", "load", "cpu"];
@@ -121,11 +123,13 @@ impl Supervisor {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
+        let mut received = Vec::with_capacity(BATCH);
         self.known = look(&self.launch.load.library).await;
         self.begin_loading();
         while open || !self.pending.is_empty() {
             let deadline = self.deadline();
-            let has_room = open && self.pending.len() < BATCH;
+            let room = BATCH.saturating_sub(self.pending.len());
+            let has_room = open && room > 0;
             let waits = self.process.is_none() && !self.pending.is_empty();
             let patience = self.loading.as_ref().filter(|_| waits).map(|loading| loading.patience);
             let may_write = self.process.is_some() || self.loading.is_some();
@@ -149,10 +153,10 @@ impl Supervisor {
                 () = async { sleep_until(some(patience).await).await } => {
                     self.fail_all(Failure { message: "its process is still starting".to_owned(), quarantined: false });
                 }
-                work = self.queue.recv(), if has_room => match work {
-                    Some(work) => self.accept(work),
-                    None => open = false,
-                },
+                count = self.queue.recv_many(&mut received, room), if has_room => {
+                    open = count > 0;
+                    received.drain(..).for_each(|work| self.accept(work));
+                }
                 // The queue still returns the events that are in it, and then its end.
                 () = stopping.cancelled(), if !self.queue.is_closed() => self.queue.close(),
                 Some(done) = self.enable.recv() => self.enable(done),
@@ -208,7 +212,7 @@ impl Supervisor {
             return;
         };
         // While a successor waits, the process gets no more events.
-        if self.successor.is_none() {
+        if self.successor.is_none() && process.unanswered() <= FEW {
             for pending in self.pending.iter().take(BATCH).skip(process.unanswered()) {
                 process.send(&pending.frame);
             }

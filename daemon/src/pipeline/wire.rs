@@ -24,6 +24,8 @@ pub const LONGEST: usize = 32 << 20;
 const LONGEST_ANSWER: usize = emission::LARGEST_FILE / 3 * 4 + (1 << 20);
 const _: () = assert!(LONGEST_ANSWER > 2 * emission::MOST_BYTES);
 const HEAD: usize = 4;
+/// Bytes that most frames do not exceed.
+const USUAL: usize = 2 << 10;
 
 /// From the daemon to a plugin's process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -182,7 +184,8 @@ pub enum Said {
 /// # Errors
 /// When it is longer than [`LONGEST`].
 pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; HEAD];
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.resize(HEAD, 0);
     serde_json::to_writer(&mut bytes, message)?;
     let length = bytes.len() - HEAD;
     check(length)?;
