@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, Stream};
@@ -154,8 +155,19 @@ fn port_of(ports: &PathBuf) -> Option<u16> {
     ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. It is below those that Linux gives to outgoing connections and to listeners that name none, and each
+/// process begins at its own place: so hardly any other test takes the port before the server listens on it.
 pub fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    loop {
+        let number = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        // At most 32,000: the cast does not truncate.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, (FIRST + number) as u16));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
