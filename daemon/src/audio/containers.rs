@@ -16,7 +16,7 @@ use super::length::measure;
 use super::matroska::without_size;
 use super::source::Source;
 use super::stated_end::stated_end;
-use super::{Probe, ProbeError, chunks, edits, unknown_codec};
+use super::{Probe, ProbeError, boxes, chunks, edits, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
@@ -253,18 +253,12 @@ impl Boxes {
             if offset >= source.length() {
                 break;
             }
+            let rest = source.length() - offset;
             let head = source.peek(offset, 16)?;
             has_index |= head.get(4..8) == Some(b"moov");
-            let size = match (head.first_chunk().map(|four| u32::from_be_bytes(*four)), head.get(8..16)) {
-                // To the end of the file.
-                (Some(0), _) => source.length() - offset,
-                (Some(1), Some(long)) => long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)),
-                (Some(size), _) => u64::from(size),
-                (None, _) => 0,
-            };
-            if size < 8 {
+            let Some((size, _)) = boxes::size(head, rest) else {
                 return Ok(Boxes { end: source.length() + 1, lacks_index: false });
-            }
+            };
             offset = offset.saturating_add(size);
         }
         Ok(Boxes { end: offset, lacks_index: !has_index })

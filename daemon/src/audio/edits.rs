@@ -6,6 +6,7 @@ use std::ops::Range;
 use symphonia::core::formats::Track;
 use symphonia::core::units::Timestamp;
 
+use super::boxes;
 use super::source::Source;
 
 /// The most that an encoder puts in front. A track that begins later was cut with an editor, and all of it is heard.
@@ -25,14 +26,22 @@ const TAGS: u64 = 1 << 20;
 /// When the file cannot be read.
 pub(super) fn begin(source: &Source, start: u64, track: &Track) -> io::Result<Option<Timestamp>> {
     let Some(base) = track.time_base else { return Ok(None) };
-    let Some(index) = next(source, &mut (start..source.length()), b"moov")? else { return Ok(None) };
-    let mut begin = by_edit_list(source, index.clone(), track.id)?;
-    if begin.is_none() {
-        let tags = index.start.max(index.end.saturating_sub(TAGS));
-        begin = by_tag(&source.copy(tags, (index.end - tags) as usize)?);
-    }
     let longest = i64::from(base.denom.get()) * LONGEST_SECONDS / i64::from(base.numer.get());
-    Ok(begin.filter(|begin| (1..=longest).contains(begin)).map(Timestamp::from))
+    let stated = stated(source, start, track.id)?;
+    Ok(stated.filter(|begin| (1..=longest).contains(begin)).map(Timestamp::from))
+}
+
+/// The begin that the index of the media at `start` states for the track with this id, whatever it is.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn stated(source: &Source, start: u64, id: u32) -> io::Result<Option<i64>> {
+    let Some(index) = next(source, &mut (start..source.length()), b"moov")? else { return Ok(None) };
+    if let Some(begin) = by_edit_list(source, index.clone(), id)? {
+        return Ok(Some(begin));
+    }
+    let tags = index.start.max(index.end.saturating_sub(TAGS));
+    Ok(by_tag(&source.copy(tags, (index.end - tags) as usize)?))
 }
 
 fn by_edit_list(source: &Source, mut index: Range<u64>, id: u32) -> io::Result<Option<i64>> {
@@ -78,15 +87,9 @@ fn by_tag(tags: &[u8]) -> Option<i64> {
 fn next(source: &Source, boxes: &mut Range<u64>, name: &[u8; 4]) -> io::Result<Option<Range<u64>>> {
     for _ in 0..MOST_BOXES {
         let head = source.copy(boxes.start, 16)?;
-        let Some(size) = head.first_chunk().map(|four| u32::from_be_bytes(*four)) else { break };
-        let (size, header) = match (size, head.get(8..16)) {
-            // To the end.
-            (0, _) => (boxes.end - boxes.start, 8),
-            (1, Some(long)) => (long.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)), 16),
-            (size, _) => (u64::from(size), 8),
-        };
+        let Some((size, header)) = boxes::size(&head, boxes.end - boxes.start) else { break };
         let content = boxes.start + header..boxes.start.saturating_add(size).min(boxes.end);
-        if size < header || content.start > content.end {
+        if content.start > content.end {
             break;
         }
         boxes.start = content.end;

@@ -11,7 +11,7 @@ use super::probe::Content;
 use super::source::Source;
 use super::stated_end::stated_end;
 use super::wire::Reply;
-use super::{chunks, layer2, unknown_codec};
+use super::{chunks, edits, layer2, unknown_codec};
 
 /// Formats that the parsers of this room are asked about.
 const FORMATS: [&str; 19] = [
@@ -48,6 +48,7 @@ pub fn own_audio(bytes: &[u8]) {
             chunks::mended(&source, file, format).is_ok() && is_incomplete(&mut source, 0, format).is_ok()
         );
     }
+    assert!(edits::stated(&source, 0, 1).is_ok());
     assert!(without_size(&source, 0).is_ok());
     assert!(layer2::is_at(&mut source, 0).is_ok());
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::boxes;
+
 /// Boxes that hold the tables of chunks, from the outermost in.
 const HOLDERS: [&[u8; 4]; 5] = [b"moov", b"trak", b"mdia", b"minf", b"stbl"];
 
@@ -27,12 +29,8 @@ fn boxes(file: &[u8], range: Range<usize>) -> impl Iterator<Item = Range<usize>>
     let mut at = range.start;
     std::iter::from_fn(move || {
         let head = file.get(at..range.end)?;
-        let size = match u32::from_be_bytes(*head.first_chunk()?) {
-            0 => range.end - at,
-            1 => usize::try_from(u64::from_be_bytes(*head.get(8..)?.first_chunk()?)).ok()?,
-            size => size as usize,
-        };
-        let end = at.checked_add(size).filter(|end| size >= 8 && *end <= range.end)?;
+        let (size, _) = boxes::size(head, head.len() as u64)?;
+        let end = at.checked_add(usize::try_from(size).ok()?).filter(|end| *end <= range.end)?;
         let found = at..end;
         at = end;
         Some(found)

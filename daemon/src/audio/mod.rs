@@ -5,6 +5,7 @@
 //! Everything that `probe` calls runs in that child.
 
 mod analysis;
+mod boxes;
 mod child;
 mod chunks;
 mod codec;
