@@ -109,8 +109,8 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
         return Ok(());
     };
     let tells = recognizer.profile().limits.tells;
-    let mut request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
-    request.clearance = Some(owned.clone());
+    let request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
+    let request = Request { clearance: Some(owned.clone()), ..request };
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
     if selects && channels as usize > request.channels.len() {

@@ -4,8 +4,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use futures::future::BoxFuture;
-use harkd::config::Priority;
-use harkd::recognize::{Audio, Clearance, Content, Request};
+use hark_sdk::event::Engine;
+use harkd::config::{Config, Priority};
+use harkd::recognize::{Audio, Clearance, Content, Recognizers, Request, Timeouts};
+use harkd::telemetry::metrics::Metrics;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -90,10 +93,45 @@ async fn a_request_that_is_not_cleared_never_becomes_whole() {
         let permit = recognizer.permit(Priority::default()).await;
         let request = Request { clearance: Some(refused.clone()), ..request(model, audio) };
         let error = recognizer.send(permit, request, &mut ReceivedEvent::default()).await.unwrap_err();
-        assert_eq!((leads(&error), refused.asked.load(Relaxed)), (Leads::FreeRetry, 1), "{error}");
+        assert_eq!((leads(&error), refused.asked.load(Relaxed)), (Leads::Retry, 1), "{error}");
     }
     let paid = bench.service.journal();
     assert!(paid.iter().all(|entry| entry["outcome"] != "ok"), "{paid:?}");
+}
+
+#[tokio::test]
+async fn a_request_to_an_own_server_that_is_not_cleared_never_becomes_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), "a.wav", &wav(30.0, 1));
+    for shape in ["chat", "transcriptions"] {
+        let server = json!({ "name": "own", "kind": "openai", "model": "whisper", "base_url": base_url, "request": shape });
+        let config =
+            Config { recognizer: vec![serde_json::from_value(server).unwrap()], ..Config::default() };
+        let none = Recognizers::default();
+        let recognizers = Recognizers::of_config(&config, None, &none, &Metrics::new(), Timeouts::default());
+        let recognizers = recognizers.unwrap();
+        let recognizer = recognizers.get(&Engine::new("own")).unwrap();
+        let content = Content::of(&job, folder.path()).unwrap();
+        let refused = Arc::new(Refused { asked: AtomicUsize::new(0) });
+        let audio = Audio::Inline { content, format: "wav" };
+        let request = Request { clearance: Some(refused.clone()), ..request("whisper", audio) };
+        let permit = recognizer.permit(Priority::default()).await;
+        let mut progress = ReceivedEvent::default();
+        let (sent, received) = tokio::join!(recognizer.send(permit, request, &mut progress), async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut received = Vec::new();
+            let _ = socket.read_to_end(&mut received).await;
+            received
+        });
+        assert_eq!((leads(&sent.unwrap_err()), refused.asked.load(Relaxed)), (Leads::Retry, 1), "{shape}");
+        let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let body = received.len() - head.len() - 4;
+        assert!(body < length.parse().unwrap(), "{shape}: all {body} bytes arrived");
+    }
 }
 
 #[tokio::test]

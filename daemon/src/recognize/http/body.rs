@@ -20,7 +20,7 @@ use crate::hex::hex;
 use crate::job::audio::{self, CHANGED, Unopened};
 use crate::job::{Job, fault};
 use crate::recognize::Clearance;
-use crate::recognize::error::Error;
+use crate::recognize::error::{Error, When};
 
 /// Bytes read at once; a multiple of three, so that base64 needs no padding before the end. Ten seconds of speech are read at once: each
 /// read costs a change of threads.
@@ -121,6 +121,8 @@ impl Outgoing {
                     && !clearance.is_given().await
                 {
                     let error = Error::not_sent("another daemon may own the job by now");
+                    // The service is not away: its queue goes on.
+                    let error = Error { when: When::PASSED, ..error };
                     sender.send_modify(|progress| progress.cut_off = Some(error));
                     return Err(io::Error::other("the request was not cleared"));
                 }
