@@ -40,7 +40,7 @@ struct Wanted {
     kinds: Vec<String>,
     source: Option<String>,
     job: Option<Uuid>,
-    /// Stored events that a listener may not have which had the one of this sequence of the stream come first.
+    /// The sequence in the stream of the last event that the client received: the stored events that it may not have come first.
     after: Option<u64>,
 }
 
@@ -130,9 +130,9 @@ struct Listener {
 
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
-    /// The listener's last event before it missed some.
+    /// The sequence of the last event that the listener was sent before it missed some.
     last: u64,
-    /// What was read last.
+    /// The sequence of the last event that was read from the ledger.
     from: u64,
 }
 
@@ -233,7 +233,7 @@ fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
 struct Sent {
     known: HashSet<u64>,
     order: VecDeque<u64>,
-    /// The highest, or what the listener wants what is behind of.
+    /// The highest sequence that was sent; before the first event, the sequence that the listener begins behind.
     last: u64,
 }
 

@@ -1,9 +1,9 @@
 //! Follows one call while it is heard, and says which alerts to raise and which to retract.
 //!
 //! A partial raises alerts as `tentative`. The segments of its piece confirm them (the same alert once more, `confirmed`) or retract them; a
-//! later partial does neither. What segments show for the first time is raised as `confirmed`. A rule that is judged over the call stays
-//! `tentative` until the final. The final decides everything: what it does not bear out is retracted, and what stands already is not said
-//! again.
+//! later partial does neither. Where the segments' time is in the cooldown of a confirmed alert, it stays `tentative` until the final. What
+//! segments show for the first time is raised as `confirmed`. A rule that is judged over the call stays `tentative` until the final. The
+//! final decides everything: what it does not bear out is retracted, and what stands already is not said again.
 //!
 //! # Identity
 //!

@@ -184,8 +184,9 @@ pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Opt
     Ok(body.and_then(|body| serde_json::from_str::<Failed>(&body).ok()?.error))
 }
 
-/// Notes that JetStream has an event: it is in the outbox no more. `newest`: the highest sequence that was known when listeners were told last
-/// ([`newest_stored`]); a listener that had that one does not ask for an event below it.
+/// Notes that JetStream has an event: it is in the outbox no more. `newest`: [`newest_stored`] before this group of acknowledgements. A client
+/// of `/api/events` that received the event `newest` last asks for later ones only; an event below it is marked as late, so that the API sends
+/// this client the late one too.
 ///
 /// # Errors
 /// When a statement fails.

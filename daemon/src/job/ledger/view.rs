@@ -199,8 +199,8 @@ pub fn events_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The events that a listener may not have which had the one with the sequence `last` of the stream: those behind it, and those before it
-/// that were acknowledged late. In the stream's order those behind `from`, at most `limit`.
+/// The events that a client may lack after it received the event with the sequence `last` of the stream: the events behind it, and the
+/// earlier ones that the server acknowledged late. In the stream's order, from the one behind the sequence `from` on, at most `limit`.
 ///
 /// # Errors
 /// As of [`events`].
