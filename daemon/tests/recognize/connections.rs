@@ -126,8 +126,9 @@ async fn a_request_to_an_own_server_that_is_not_cleared_never_becomes_whole() {
             received
         });
         assert_eq!((leads(&sent.unwrap_err()), refused.asked.load(Relaxed)), (Leads::Retry, 1), "{shape}");
+        // The reset of the connection may take with it what the server has not read yet, the head too.
         let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
-        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let body = received.len() - head.len() - 4;
         assert!(body < length.parse().unwrap(), "{shape}: all {body} bytes arrived");
