@@ -49,13 +49,13 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
         Ok(())
     })?;
     if !decodes {
-        report.not_run.push(NOT_DECODED);
+        report.remarks.push(NOT_DECODED.to_owned());
     }
     if promtool.is_none() {
-        report.not_run.push(NO_PROMETHEUS);
+        report.remarks.push(NO_PROMETHEUS.to_owned());
     }
     if !browses {
-        report.not_run.push(NOT_SEEN);
+        report.remarks.push(NOT_SEEN.to_owned());
     }
     let mut listens = true;
     report.step("speech", || match Speech::find_or_install(workspace) {
@@ -80,12 +80,19 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     if options.all {
         environment.push(("HARK_TESTS_ALL", PathBuf::from("1")));
     }
-    report.step("tests", || test_binaries::run(workspace, &environment))?;
+    let mut passed_alone = Vec::new();
+    report.step("tests", || {
+        passed_alone = test_binaries::run(workspace, &environment)?;
+        Ok(())
+    })?;
+    report
+        .remarks
+        .extend(passed_alone.iter().map(|test| format!("{test} FAILED AMONG THE OTHERS and passed alone")));
     report.cargo("stand-in", demo(workspace, &["--emulator"]))?;
     if listens {
         report.cargo("demo", demo(workspace, &[]))?;
     } else {
-        report.not_run.push(NOT_HEARD);
+        report.remarks.push(NOT_HEARD.to_owned());
     }
     let mut docs = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "--deny warnings");
@@ -119,7 +126,8 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Command {
 #[derive(Default)]
 struct Report {
     rows: Vec<(&'static str, Duration, bool)>,
-    not_run: Vec<&'static str>,
+    /// What a reader must not overlook: what was not run, what passed only alone.
+    remarks: Vec<String>,
 }
 
 impl Report {
@@ -147,8 +155,8 @@ impl Report {
             let word = if *good { terminal::green("ok") } else { terminal::red("FAILED") };
             println!("{name:<12} {:>7.1} s  {word}", elapsed.as_secs_f64());
         }
-        for left_out in &self.not_run {
-            println!("{}", terminal::red(left_out));
+        for remark in &self.remarks {
+            println!("{}", terminal::red(remark));
         }
     }
 }
