@@ -62,7 +62,7 @@ pub async fn append(
     let publish = async { jetstream.send_publish(subject.to_owned(), message).await?.await };
     match jetstream.unless_refused(&[&named], publish).await? {
         Ok(stored) => Ok(stored.sequence),
-        Err(error) => Err(reason(jetstream, place.stream, &error).await),
+        Err(error) => Err(Box::pin(reason(jetstream, place.stream, &error)).await),
     }
 }
 

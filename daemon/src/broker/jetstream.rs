@@ -66,12 +66,15 @@ impl JetStream {
     ///
     /// # Errors
     /// The server's refusal.
-    pub async fn unless_refused<T>(
-        &self,
-        named: &[&str],
-        request: impl Future<Output = T>,
-    ) -> Result<T, Refused> {
-        self.refusals.unless_refused(named, request).await
+    pub fn unless_refused<'a, T>(
+        &'a self,
+        named: &'a [&'a str],
+        request: impl Future<Output = T> + 'a,
+    ) -> impl Future<Output = Result<T, Refused>> + 'a
+    where
+        T: 'a,
+    {
+        self.refusals.unless_refused(named, request)
     }
 
     /// What the server refuses on the connection.

@@ -115,18 +115,24 @@ impl ServerRefusals {
     ///
     /// # Errors
     /// The server's refusal, as soon as it arrives: the request alone would wait for its timeout.
-    pub async fn unless_refused<T>(
-        &self,
-        named: &[&str],
-        request: impl Future<Output = T>,
-    ) -> Result<T, Refused> {
-        let mut refusals = self.listen();
-        // The client's request futures are large and deeply nested: unboxed they would overflow a thread's stack.
+    pub fn unless_refused<'a, T>(
+        &'a self,
+        named: &'a [&'a str],
+        request: impl Future<Output = T> + 'a,
+    ) -> impl Future<Output = Result<T, Refused>> + 'a
+    where
+        T: 'a,
+    {
+        // The client's request futures are large and deeply nested: each future that waits for one unboxed has room for it, so that they would
+        // overflow a thread's stack. An async function would have room for its argument too.
         let request = Box::pin(request);
-        tokio::select! {
-            biased;
-            outcome = request => Ok(outcome),
-            refused = refusals.naming(named) => Err(refused),
+        async move {
+            let mut refusals = self.listen();
+            tokio::select! {
+                biased;
+                outcome = request => Ok(outcome),
+                refused = refusals.naming(named) => Err(refused),
+            }
         }
     }
 

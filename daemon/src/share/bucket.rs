@@ -138,10 +138,17 @@ impl Bucket {
     }
 
     /// The outcome of a request about the bucket, or the server's refusal of the request.
-    async fn asked<T>(&self, request: impl Future<Output = T>) -> Result<T, Unconfirmed> {
-        // The client requests the account's information before it creates a bucket.
-        let named = [self.config.bucket.as_str(), ".API.INFO\""];
-        self.jetstream.unless_refused(&named, request).await.map_err(|refused| self.unconfirmed(refused))
+    fn asked<'a, T: 'a>(
+        &'a self,
+        request: impl Future<Output = T> + 'a,
+    ) -> impl Future<Output = Result<T, Unconfirmed>> + 'a {
+        // In a box, as `unless_refused` has it: nearly everything that a job does waits for its claim.
+        let request = Box::pin(request);
+        async move {
+            // The client requests the account's information before it creates a bucket.
+            let named = [self.config.bucket.as_str(), ".API.INFO\""];
+            self.jetstream.unless_refused(&named, request).await.map_err(|refused| self.unconfirmed(refused))
+        }
     }
 
     /// Drops the bucket's handle, so that the next request looks the bucket up again.

@@ -36,7 +36,8 @@ pub(super) enum Delivered {
 }
 
 impl Outbox {
-    /// Publishes one event, trying until it is clear what becomes of it.
+    /// Publishes one event, trying until it is clear what becomes of it. Hundreds of these futures are in memory at a time, so what they
+    /// seldom wait for is in a box of its own.
     pub(super) async fn deliver(
         &self,
         stream: &Stream,
@@ -54,7 +55,7 @@ impl Outbox {
                     break Delivered::Stored(stream_seq);
                 }
                 Err(Refusal::NotAppended(AppendError::OutOfOrder)) => {
-                    match self.last_if_ours(stream, &of_job, &row).await? {
+                    match Box::pin(self.last_if_ours(stream, &of_job, &row)).await? {
                         Last::Lost => break Delivered::Gone,
                         Last::Event(last) if last.sequence >= row.sequence => {
                             break Delivered::Stored(last.stream_seq);
@@ -72,7 +73,7 @@ impl Outbox {
                     }
                 }
                 Err(Refusal::NotAppended(error @ (AppendError::NoStream(_) | AppendError::TooLarge(_)))) => {
-                    self.check_stream().await.err().unwrap_or_else(|| error.to_string())
+                    Box::pin(self.check_stream()).await.err().unwrap_or_else(|| error.to_string())
                 }
                 Err(Refusal::NotAppended(error)) => {
                     if matches!(error, AppendError::Denied(_)) {
@@ -114,16 +115,19 @@ impl Outbox {
         }
         let mut largest = self.largest.message(&self.jetstream);
         if fitted.largest != largest || fitted.body.is_empty() {
-            // Asked here, because while nothing fits there is no publish whose answer would show that the limit was raised; and an event
-            // whose segments were moved into an object is stored like that for good.
-            if !large::fits(&row.body, largest) {
-                if let Err(reason) = self.check_stream().await {
+            let body = if large::fits(&row.body, largest) {
+                row.body.clone()
+            } else {
+                // Asked here, because while nothing fits there is no publish whose answer would show that the limit was raised; and an
+                // event whose segments were moved into an object is stored like that for good.
+                if let Err(reason) = Box::pin(self.check_stream()).await {
                     self.report_waiting(&reason);
                 }
                 largest = self.largest.message(&self.jetstream);
-            }
-            let body = large::fit(&self.jetstream, &self.nats, row.job, &row.kind, &row.body, largest);
-            *fitted = Fitted { largest, body: body.await.map_err(Refusal::Unfit)? };
+                let body = large::fit(&self.jetstream, &self.nats, row.job, &row.kind, &row.body, largest);
+                Box::pin(body).await.map_err(Refusal::Unfit)?
+            };
+            *fitted = Fitted { largest, body };
         }
         let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         let place = Place { stream: &self.nats.events_stream, of_job, expected };
