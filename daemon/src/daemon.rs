@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hark_sdk::event::Engine;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -227,6 +228,9 @@ impl Daemon {
             let source = advanced.map(|advanced| advanced.job.source);
             warn!(job = %id.job, source, piece = id.number, "a request was under way when the daemon ended");
         }
+        // The operator may have raised the budget before this start.
+        let now = Timestamp::now();
+        self.tools.ledger.write(move |connection| pieces::look_at_budget(connection, now)).await?;
         let mut unconfigured = self.tools.ledger.read(pieces::recognizers).await?;
         unconfigured.retain(|name| self.tools.settings.recognizers.get(&Engine::new(name)).is_none());
         for recognizer in &unconfigured {

@@ -55,6 +55,28 @@ async fn a_source_over_its_budget_waits_for_the_next_day_and_the_others_go_on() 
 }
 
 #[tokio::test]
+async fn jobs_that_wait_for_the_budget_look_at_that_of_a_new_start() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let setup = Hark::new().nats(&nats).asr(&service);
+    let mut hark = setup.folder_with("calls", "daily_usd = 0.0004\n").start().await;
+    for number in 0..2 {
+        hark.drop_file("calls", &format!("{number}.wav"), &wav(TEN_SECONDS, number));
+    }
+    wait_until("one job to end and one to wait", CEILING, async || {
+        let events = hark.events().await;
+        let ended = events.iter().filter(|event| event.kind() == "job.completed").count();
+        (ended, waiting(&events).len()) == (1, 1)
+    })
+    .await;
+    hark.kill();
+    let text = std::fs::read_to_string(hark.config_file()).unwrap();
+    std::fs::write(hark.config_file(), text.replace("daily_usd = 0.0004", "daily_usd = 0.0008")).unwrap();
+    hark.restart().await;
+    hark.ended_jobs(2).await;
+}
+
+#[tokio::test]
 async fn a_request_that_no_days_budget_allows_fails_its_job() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&[]).await;
