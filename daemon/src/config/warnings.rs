@@ -141,9 +141,9 @@ impl Config {
                 ));
             }
             warnings.extend(absent_folder(source));
-            if source.when_done != WhenDone::Move && !source.failed_directory.as_os_str().is_empty() {
+            if source.when_done == WhenDone::Keep && !source.failed_directory.as_os_str().is_empty() {
                 warnings.push(format!(
-                    "source {name:?} has a failed_directory, which only when_done = \"move\" uses"
+                    "source {name:?} has a failed_directory, which when_done = \"keep\" does not use"
                 ));
             }
         }

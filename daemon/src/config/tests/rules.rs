@@ -47,6 +47,11 @@ fn what_starts_only_by_luck_is_warned_of() {
     }
     let relative = warnings(&folder("calls", "recordings", ""));
     assert!(relative[0].contains("the folder that harkd is started in"), "{relative:?}");
+    let of_failed = |when: &str| {
+        let more = format!("when_done = {when:?}\nfailed_directory = \"/var/failed\"");
+        warnings(&folder("calls", "/srv", &more)).iter().any(|warning| warning.contains("failed_directory"))
+    };
+    assert_eq!(["keep", "delete"].map(of_failed), [true, false]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn examine(source: &DirectorySource) -> io::Result<Examined> {
     let watch = Watch::new().and_then(|watch| watch.add(&source.path, status.st_dev, status.st_ino));
     let folders: &[&PathBuf] = match source.when_done {
         WhenDone::Keep => &[],
-        WhenDone::Delete => &[&source.path],
+        WhenDone::Delete => &[&source.path, &source.failed_directory],
         WhenDone::Move => &[&source.path, &source.done_directory, &source.failed_directory],
     };
     let named = folders.iter().filter(|folder| !folder.as_os_str().is_empty());
