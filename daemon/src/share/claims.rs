@@ -146,18 +146,29 @@ impl Claims {
         self.bucket_made().await.map_or(true, |made| made > time_ns)
     }
 
-    /// Writes the claims of a source's jobs into a new bucket: of the open jobs, and of the jobs whose message may be redelivered because
-    /// its acknowledgement was lost. `false`: some claims could not be written.
-    pub async fn update_all(&self, source: &str) -> Result<bool, LedgerError> {
+    /// Writes the claims of a source's jobs into a bucket that was `made` new, ns since the epoch: of the open jobs, of the jobs whose message
+    /// may be redelivered because its acknowledgement was lost, and of the ended jobs that the bucket never had and that have a message
+    /// id, which a sender may send again. `false`: some claims could not be written.
+    pub async fn update_all(&self, source: &str, made: i128) -> Result<bool, LedgerError> {
         let (source, since) = (source.to_owned(), Timestamp::now() - 4 * self.0.ack_wait);
-        let jobs =
-            self.0.ledger.read(move |connection| jobs::at_work_since(connection, &source, since)).await?;
-        let updates = stream::iter(jobs).map(async |id| {
+        let made = Timestamp::from_nanosecond(made).unwrap_or(Timestamp::MIN);
+        let look = move |connection: &rusqlite::Connection| {
+            let ended = jobs::with_message_id_ended_before(connection, &source, made)?;
+            Ok((jobs::at_work_since(connection, &source, since)?, ended))
+        };
+        let (at_work, ended) = self.0.ledger.read(look).await?;
+        let updates = stream::iter(at_work).map(async |id| {
             self.update(id).await?;
             Ok::<_, LedgerError>(!self.outdated().contains(&id))
         });
         let updated: Vec<_> = updates.buffer_unordered(AT_A_TIME).collect().await;
-        updated.into_iter().try_fold(true, |all, updated| Ok(all & updated?))
+        // An ended job stays in this ledger, also where another daemon has claimed its message since.
+        let tells = stream::iter(ended).map(async |id| {
+            let Some((job, pieces)) = self.0.ledger.find_whole(id).await? else { return Ok(true) };
+            Ok::<_, LedgerError>(self.write(&job, &pieces).await.is_ok())
+        });
+        let told: Vec<_> = tells.buffer_unordered(AT_A_TIME).collect().await;
+        updated.into_iter().chain(told).try_fold(true, |all, done| Ok(all & done?))
     }
 
     /// The lock that a task needs to handle a message of this job; `None` while another task holds the lock: two sources of one daemon

@@ -1,5 +1,7 @@
 //! One daemon is killed, and the bucket of claims was deleted before.
 
+use std::time::{Duration, Instant};
+
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 
@@ -46,6 +48,29 @@ pub(crate) async fn a_job_whose_claim_was_lost_with_the_bucket_is_found_again_an
     let jobs = jobs(&mut two).await;
     assert_eq!(jobs.keys().collect::<Vec<_>>(), [submitted.job()], "its events tell which job it was");
     assert!(is_marked(&jobs[submitted.job()]), "it was paid twice");
+}
+
+/// A sender may send a message again for as long as the ledger remembers it, and the other daemons have only the bucket.
+#[tokio::test]
+async fn a_new_bucket_knows_the_ended_jobs_that_have_a_message_id() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = daemon(&nats, &service).set("nats.ack_wait", "\"1s\"").start().await;
+    put(&nats, "call", wav(1.0, 1)).await;
+    let [ended] = &hark.ended_jobs(1).await[..] else { panic!("not one job") };
+    nothing_waits(&nats).await;
+    let since = Instant::now();
+    wait_until("its message to be acknowledged for certain", CEILING, async || {
+        since.elapsed() > Duration::from_secs(5)
+    })
+    .await;
+    let context = jetstream::new(nats.client().await);
+    context.delete_stream("KV_HARK_JOBS").await.unwrap();
+    wait_until("the bucket to know the job that has ended", CEILING, async || {
+        context.get_stream("KV_HARK_JOBS").await.is_ok()
+            && claims(&nats).await.iter().any(|claim| claim["job"] == ended.job() && claim["ended"] == true)
+    })
+    .await;
 }
 
 /// One daemon is stopped with a request for messages open, so that a message is delivered to it. The other daemon processes the redelivered

@@ -117,6 +117,23 @@ pub fn at_work_since(
     Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
 }
 
+/// The jobs of a source that came with a `Nats-Msg-Id` and ended before `time`, with nothing owed to them.
+///
+/// # Errors
+/// When a statement fails.
+pub fn with_message_id_ended_before(
+    connection: &Connection,
+    source: &str,
+    time: Timestamp,
+) -> Result<Vec<Uuid>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM job WHERE source = ?1 AND ended <= ?2 AND duty IS NULL AND EXISTS \
+         (SELECT 1 FROM intake WHERE intake.job = job.id AND key >= 'id:' AND key < 'id;')",
+    )?;
+    let rows = statement.query_map(params![source, time.as_millisecond()], |row| row.get(0))?;
+    Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
+}
+
 /// Sets a job's origin to the present path of its file: there the file is read and settled. A job that the ledger no longer has, or that
 /// came from no file, is left alone. A settled job whose file was missing when it was to be moved or deleted has to be settled again, if
 /// its source `puts_away` files and the file is not a copy: the copy's own bytes were never recognized.

@@ -271,7 +271,7 @@ impl Subject {
             match self.around.claims.bucket_made().await {
                 Ok(made) if written == Some(made) => {}
                 Ok(made) => {
-                    if self.around.claims.update_all(&self.name).await? {
+                    if self.around.claims.update_all(&self.name, made).await? {
                         written = Some(made);
                     }
                 }
