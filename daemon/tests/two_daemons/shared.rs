@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{claims, daemon, jobs, nothing_waits, publish, put, taken};
-use crate::support::{Emulator, NatsServer, Setup, wav};
+use crate::support::{CEILING, Emulator, NatsServer, Setup, wait_until, wav};
 
 #[tokio::test]
 async fn two_daemons_share_the_work_and_both_know_what_is_done() {
@@ -34,6 +34,18 @@ async fn two_daemons_share_the_work_and_both_know_what_is_done() {
     nothing_waits(&nats).await;
     assert_eq!(jobs(&mut one).await.len(), 24);
     assert_eq!(taken(&service, "flash"), 24);
+}
+
+#[tokio::test]
+async fn a_daemon_says_that_it_changes_the_consumer_that_it_shares() {
+    let nats = NatsServer::start().await;
+    let service = Emulator::start(&[]).await;
+    let _one = daemon(&nats, &service).start().await;
+    let two = daemon(&nats, &service).set("nats.ack_wait", "\"5s\"").start().await;
+    wait_until("the log to say so", CEILING, async || {
+        two.log().contains("the consumer had this subject and ack_wait")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::Stream;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Subject;
 use crate::broker::stream::{StreamError, captures, ensure, find};
@@ -48,6 +48,7 @@ impl Subject {
             ..pull::Config::default()
         };
         let named = format!(".{}.{durable}", self.stream.name);
+        self.warn_of_change(&stream, &config, &named).await;
         let created = stream.create_consumer(config);
         let created = self.around.jetstream.unless_refused(&[&named], created).await;
         let consumer: PullConsumer = created
@@ -55,6 +56,24 @@ impl Subject {
             .map_err(|error| SourceError::Consumer { name: durable, reason: error.to_string() })?;
         *self.heard_since.lock() = consumer.cached_info().created.unix_timestamp_nanos();
         Ok(consumer)
+    }
+
+    /// Says that the consumer was made for another config: a daemon that still runs with it is not told.
+    async fn warn_of_change(&self, stream: &Stream, config: &pull::Config, named: &str) {
+        let Some(durable) = &config.durable_name else { return };
+        let found = self.around.jetstream.unless_refused(&[named], stream.consumer_info(durable)).await;
+        let Ok(Ok(found)) = found else { return };
+        let was = found.config;
+        if was.filter_subject != config.filter_subject || was.ack_wait != config.ack_wait {
+            warn!(
+                source = self.name,
+                consumer = durable,
+                subject = was.filter_subject,
+                ack_wait = ?was.ack_wait,
+                "the consumer had this subject and ack_wait, and is changed to those of this config; a daemon that still runs with the former \
+                 ones hears no messages of its subject, or loses recordings under way: give all daemons of a source the same"
+            );
+        }
     }
 
     async fn stream(&self) -> Result<Stream, SourceError> {
