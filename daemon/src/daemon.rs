@@ -40,6 +40,7 @@ use crate::job::spool::{self, Sweep};
 use crate::pipeline::Pipeline;
 use crate::publish::webhooks::Webhooks;
 use crate::publish::{Outbox, Partials};
+use crate::share::Fence;
 use crate::telemetry::logging;
 use crate::work::{Settings, Tools};
 
@@ -131,9 +132,10 @@ impl Daemon {
             }
         };
         self.sources.start(&mut tasks, &stages).await?;
-        let lanes =
-            Lanes::start(self.tools.clone(), self.sources.clone(), &unconfigured, &mut tasks, &stages);
         let config = self.config.borrow().clone();
+        let fence = Fence::new(self.connection.clone(), &config.nats, self.tools.claims.clone());
+        let (tools, sources) = (self.tools.clone(), self.sources.clone());
+        let lanes = Lanes::start(tools, fence, sources, &unconfigured, &mut tasks, &stages);
         let (ledger, plugins) = (self.tools.ledger.clone(), Arc::clone(&self.tools.pipeline));
         tasks.essential(
             "housekeeping",

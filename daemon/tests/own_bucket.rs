@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::support::{
     CEILING, Emulator, Hark, NatsServer, ReceivedEvent, S3Server, Setup, python, sha256, wait_until, wav,
 };
+use crate::two_daemons::{FILETRANS, put};
 
 const BUCKET: &str = "calls";
 const SECRET: &str = "canary-secret-of-the-bucket";
@@ -83,6 +84,26 @@ async fn an_object_is_deleted_although_the_daemon_was_killed() {
     is_empty(&store).await;
     let submits = service.journal_of("submit");
     assert_eq!(submits.len(), 2, "one submit a recording");
+}
+
+#[tokio::test]
+async fn an_object_is_deleted_when_another_daemon_has_ended_its_job() {
+    let (nats, store) = (NatsServer::start().await, S3Server::start().await);
+    store.make_bucket(BUCKET).await;
+    let service = Emulator::start(&["--task-delay", "2s"]).await;
+    let setup = || {
+        let setup = store.behind(Hark::new().nats(&nats).asr(&service), BUCKET, SECRET);
+        setup.inbox("inbox", "hark.audio.inbox").lines(FILETRANS).set("nats.ack_wait", "\"2s\"")
+    };
+    let mut one = setup().start().await;
+    put(&nats, "call", wav(1.0, 1)).await;
+    one.next_event("job.submitted").await;
+    one.kill();
+    let mut two = setup().start().await;
+    assert_eq!(two.ended_jobs(1).await[0].kind(), "job.completed");
+    assert_eq!(store.objects(BUCKET).await.len(), 1, "the daemon that made it is away");
+    one.restart().await;
+    is_empty(&store).await;
 }
 
 #[tokio::test]

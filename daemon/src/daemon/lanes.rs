@@ -14,6 +14,7 @@ use super::tasks::{EssentialTasks, Stages};
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::due::Lane;
+use crate::share::Fence;
 use crate::work::lane::{Task, Terms};
 use crate::work::{self, PieceTask, Tools};
 
@@ -43,6 +44,7 @@ impl Lanes {
     /// open pieces and are not in the config any more.
     pub fn start(
         tools: Tools,
+        fence: Fence,
         sources: Sources,
         unconfigured: &[String],
         tasks: &mut EssentialTasks,
@@ -64,7 +66,7 @@ impl Lanes {
         tasks.lane(ledger, Lane::of_jobs(Duty::Cut), width(CUTTING), &stages.requests, move |task| {
             work::cut::cut(task.job, cut.renewed())
         });
-        let objects = work::objects::discard_unneeded(tools.clone(), stages.publish.clone());
+        let objects = work::objects::discard_unneeded(tools.clone(), fence, stages.publish.clone());
         tasks.essential("objects", async { Ok(objects.await?) });
         let tasks_of_service = work::tasks::await_tasks(tools.clone());
         tasks.essential("await", async move { Ok(tasks_of_service.await?) });

@@ -4,12 +4,14 @@
 use async_nats::jetstream::stream::Stream;
 use hark_sdk::event::{Blame, Body, Event, JobRetrying, Kind};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{Claims, StoredEvents};
 use crate::broker::JetStream;
 use crate::broker::append::{AppendError, Place, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
+use crate::broker::stream::find;
 use crate::broker::subject::{Subjects, headers};
 use crate::config::Nats;
 use crate::job::ledger::outbox::Stored;
@@ -83,6 +85,19 @@ impl Fence {
             }
         }
         Err("its events do not come to rest".into())
+    }
+
+    /// Whether a job's last event is stored, whichever daemon had the job.
+    ///
+    /// # Errors
+    /// When the stream does not answer.
+    pub async fn is_over(&self, job: Uuid) -> Result<bool, String> {
+        let found = find(&self.jetstream, &self.nats.events_stream).await;
+        let Some(stream) = found.map_err(|error| error.to_string())? else { return Ok(false) };
+        let last = self.jetstream.last_message(&stream, &self.subjects.of_job("*", job)).await;
+        let last = last.map_err(|error| error.to_string())?;
+        let kind = last.and_then(|message| self.subjects.kind_and_job(&message.subject));
+        Ok(kind.is_some_and(|(kind, _)| kind.is_last()))
     }
 
     /// Appends an event behind stream sequence `expected`; returns its own stream sequence. `None`: another event took the place first.

@@ -4,23 +4,26 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::Tools;
 use crate::job::ledger::{LedgerError, remote_objects};
 use crate::recognize::Error;
+use crate::share::Fence;
 
 /// How often the daemon looks for objects that are not needed any more.
 const EVERY: Duration = Duration::from_secs(2);
 /// The pause after one could not be deleted.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// How often the daemon asks whether the jobs that other daemons have taken over have ended.
+const ELSEWHERE: Duration = Duration::from_secs(10);
 /// Deletions under way at a time.
 const AT_A_TIME: usize = 8;
 
@@ -66,6 +69,24 @@ impl Tools {
         Ok(unneeded)
     }
 
+    /// The objects of jobs that other daemons have taken over and have ended.
+    async fn ended_elsewhere(&self, fence: &Fence) -> Result<Vec<String>, LedgerError> {
+        let elsewhere = self.ledger.read(remote_objects::elsewhere).await?;
+        let held = self.objects.0.lock().clone();
+        let mut ended = Vec::new();
+        for (job, urls) in elsewhere {
+            match fence.is_over(job).await {
+                Ok(true) => ended.extend(urls.into_iter().filter(|url| !held.contains(url))),
+                Ok(false) => {}
+                Err(reason) => {
+                    debug!(%job, reason, "whether a job has ended elsewhere is not known; it is asked again");
+                    break;
+                }
+            }
+        }
+        Ok(ended)
+    }
+
     /// Deletes an object. `None`: the config does not name its bucket any more.
     async fn discard(&self, url: String) -> Result<(String, Option<Result<(), Error>>), LedgerError> {
         let discarded = self.settings.recognizers.discard(&url).await;
@@ -82,13 +103,22 @@ impl Tools {
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub async fn discard_unneeded(tools: Tools, stop: CancellationToken) -> Result<(), LedgerError> {
+pub async fn discard_unneeded(
+    tools: Tools,
+    fence: Fence,
+    stop: CancellationToken,
+) -> Result<(), LedgerError> {
     // Of buckets that the config does not name any more: until the next start, nothing can be done for them.
-    let mut elsewhere = HashSet::new();
+    let mut unnamed = HashSet::new();
+    let mut asked: Option<Instant> = None;
     loop {
         let tools = tools.renewed();
+        let is_time = asked.is_none_or(|at| at.elapsed() >= ELSEWHERE);
+        if is_time {
+            asked = Some(Instant::now());
+        }
         let pause = tokio::select! {
-            pause = pass(&tools, &mut elsewhere) => pause?,
+            pause = pass(&tools, is_time.then_some(&fence), &mut unnamed) => pause?,
             () = stop.cancelled() => return Ok(()),
         };
         tokio::select! {
@@ -98,10 +128,17 @@ pub async fn discard_unneeded(tools: Tools, stop: CancellationToken) -> Result<(
     }
 }
 
-/// Deletes what is not needed now; returns the pause until the next pass.
-async fn pass(tools: &Tools, elsewhere: &mut HashSet<String>) -> Result<Duration, LedgerError> {
-    let mut unneeded = tools.unneeded_objects().await?;
-    unneeded.retain(|url| !elsewhere.contains(url));
+/// Deletes what is not needed now; returns the pause until the next pass. `fence`: where it is time to ask what other daemons have ended.
+async fn pass(
+    tools: &Tools,
+    fence: Option<&Fence>,
+    unnamed: &mut HashSet<String>,
+) -> Result<Duration, LedgerError> {
+    let mut unneeded: HashSet<String> = tools.unneeded_objects().await?.into_iter().collect();
+    if let Some(fence) = fence {
+        unneeded.extend(tools.ended_elsewhere(fence).await?);
+    }
+    unneeded.retain(|url| !unnamed.contains(url));
     let discarding = futures::stream::iter(unneeded).map(|url| tools.discard(url));
     let mut discarding = pin!(discarding.buffer_unordered(AT_A_TIME));
     let mut failures = Vec::new();
@@ -114,7 +151,7 @@ async fn pass(tools: &Tools, elsewhere: &mut HashSet<String>) -> Result<Duration
                     object = url,
                     "an object of a bucket that [storage] does not name any more is left; put the old url and endpoint back, or delete it"
                 );
-                elsewhere.insert(url);
+                unnamed.insert(url);
             }
         }
     }

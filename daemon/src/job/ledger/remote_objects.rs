@@ -1,14 +1,16 @@
 //! The objects that the daemon makes in a bucket of the operator's own. A row is written before its object is made and removed once the
 //! object is deleted, so that a kill leaves no object without a row.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::error::LedgerError;
 
-/// Another daemon may have taken a job over together with its task, which needs the object. The service ends a task that produces nothing
-/// after three hours.
+/// Another daemon may have taken a job over together with its task, which needs the object, and that daemon's last event may never come or
+/// be erased. The service ends a task that produces nothing after three hours.
 const LONGEST_TASK: SignedDuration = SignedDuration::from_hours(3);
 
 /// Notes an object that is about to be made.
@@ -49,6 +51,22 @@ pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<String>, LedgerE
     let mut statement = connection.prepare_cached("SELECT url FROM remote_object WHERE job = ?1")?;
     let urls = statement.query_map([job], |row| row.get(0))?;
     Ok(urls.collect::<Result<_, _>>()?)
+}
+
+/// The objects of jobs that the ledger does not have, by job: other daemons have taken these over.
+///
+/// # Errors
+/// When the query fails.
+pub fn elsewhere(connection: &Connection) -> Result<BTreeMap<Uuid, Vec<String>>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT job, url FROM remote_object AS object WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = object.job)",
+    )?;
+    let mut found: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (job, url) = row?;
+        found.entry(job).or_default().push(url);
+    }
+    Ok(found)
 }
 
 /// The objects that no request of this ledger needs: an object is needed while the request that names it is under way, its fate is searched
@@ -147,6 +165,8 @@ mod tests {
             let found = ledger.read(move |connection| unneeded(connection, after(hours))).await.unwrap();
             assert_eq!(found.len(), expected, "after {hours} h");
         }
+        let elsewhere = ledger.read(elsewhere).await.unwrap();
+        assert_eq!(elsewhere[&Uuid::nil()], ["https://host/a"]);
         ledger.write(|connection| remove(connection, "https://host/a")).await.unwrap();
         assert!(ledger.read(all).await.unwrap().is_empty());
     }
