@@ -62,6 +62,8 @@ const AT: &str =
     r"(?:@|(?-u:\b)at(?:\s+sign|\s+the\s+rate(?:\s+of)?)?(?-u:\b)|艾特|爱特|小老鼠|圈a|アットマーク|アット)";
 /// Signs that only an address has: beside them katakana and Chinese digits are its letters.
 const NATIVE_AT: &str = r"(?:艾特|爱特|小老鼠|圈a|アットマーク|アット)";
+/// A dot that is said.
+const SAID_DOT: &str = r"(?:(?-u:\b)dot(?-u:\b)|点|點|ドット)";
 const DOT: &str = r"(?:\.|(?-u:\b)dot(?-u:\b)|点|點|ドット)";
 const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|横杠|杠|ドット|アンダーバー|ハイフン)";
 /// What a speaker pauses with, before and behind a sign.
@@ -78,15 +80,20 @@ const MAIL: [&str; 7] = ["email", "e-mail", "mail", "邮箱", "邮件", "メー�
 const MAIL_REACH: usize = 160;
 /// The last parts of domains; spoken text has many other "at … dot …".
 const LAST: &str = r"(?:(?:com|org|net|edu|gov|info|biz|io|co|ai|app|dev|me|tv|uk|de|fr|it|es|nl|be|at|ch|eu|us|ca|au|nz|in|cn|jp|kr|hk|tw|sg|ru|pl|se|no|dk|fi|ie|pt|br|mx)(?-u:\b)|コム|ネット|ジェーピー|シーエヌ)";
+/// Those that are hardly a word: they may stand behind a full stop and a space, "at gmail. com". "We meet at noon. It is late." has no domain.
+const LAST_APART: &str = r"(?:com|org|net|edu|gov)(?-u:\b)";
 const LAST_IN_KANA: [&str; 4] = ["コム", "ネット", "ジェーピー", "シーエヌ"];
 
 /// The part from the "at" on; its first label may be said in letters or two words.
 static DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let last = format!(r"(?:{PAUSE}{DOT}{PAUSE}{LAST}|\.\p{{Latin}}{{2,}})");
+    let last = format!(
+        r"(?:{PAUSE}{SAID_DOT}{PAUSE}{LAST}|{PAUSE}\.(?:{LAST}|{PAUSE}{LAST_APART})|\.\p{{Latin}}{{2,}})"
+    );
+    let more = format!(r"(?:\.{LAST}|\s*{SAID_DOT}\s*{LAST})*");
     let ways = [(AT, LABEL), (NATIVE_AT, NATIVE_LABEL)].map(|(at, label)| {
         let part = format!(r"{label}(?:\s*(?:(?:dash|hyphen)(?-u:\b)|横杠|杠|ハイフン)\s*{label})*");
         let first = format!(r"(?:(?:[\p{{Latin}}\p{{N}}]|{DIGIT})\s+)*{part}(?:\s+{label})?");
-        format!(r"{PAUSE}{at}{PAUSE}{first}(?:{PAUSE}{DOT}{PAUSE}{part})*?{last}(?:\s*{DOT}\s*{LAST})*")
+        format!(r"{PAUSE}{at}{PAUSE}{first}(?:{PAUSE}{DOT}{PAUSE}{part})*?{last}{more}")
     });
     Regex::new(&ways.join("|")).ok()
 });
@@ -95,7 +102,7 @@ static DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
 static ANY_DOMAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let ways = [(AT, LABEL, r"\p{Latin}{2,}"), (NATIVE_AT, NATIVE_LABEL, r"[\p{Latin}\p{Katakana}ー]{2,}")];
     let ways = ways.map(|(at, label, last)| {
-        format!(r"\s*{at}\s*{label}(?:\s+{label})?(?:\s*{DOT}\s*{label})*\s*{DOT}\s*{last}")
+        format!(r"\s*{at}\s*{label}(?:\s+{label})?(?:\s*{DOT}\s*{label})*(?:\.|\s*{SAID_DOT}\s*){last}")
     });
     Regex::new(&ways.join("|")).ok()
 });

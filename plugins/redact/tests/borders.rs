@@ -200,6 +200,10 @@ fn values_over_segments_and_turns_go_from_each() {
             vec!["It costs 25000.".into(), "35000 is too much.".into()],
         ),
         (&[(0, "One moment please."), (1, "Yes.")], vec!["One moment please.".into(), "Yes.".into()]),
+        (
+            &[(0, "Meet me at noon."), (0, "It is late.")],
+            vec!["Meet me at noon.".into(), "It is late.".into()],
+        ),
         (&[(0, "It costs $500."), (1, "Fine.")], vec!["It costs $500.".into(), "Fine.".into()]),
         (&[(0, "It was 2019."), (0, "We were 20.")], vec!["It was 2019.".into(), "We were 20.".into()]),
         (

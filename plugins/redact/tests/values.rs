@@ -129,6 +129,9 @@ const PLANTED: &[(&str, &str)] = &[
     ("Write to |john.doe@example.com| please.", "EMAIL"),
     ("Write to |John.Doe+x@Example.co.uk|, please.", "EMAIL"),
     ("My email is |john dot doe at example dot com| okay?", "EMAIL"),
+    ("Write to |john@example.com|. It is urgent.", "EMAIL"),
+    ("My mail is |john at example dot com|. No more.", "EMAIL"),
+    ("Write to |john at example. com|, please.", "EMAIL"),
     ("My email is |john dot doe at example dot co dot uk| okay?", "EMAIL"),
     ("My email is |john.doe at example.com| okay?", "EMAIL"),
     ("My email is |johndoe at gmail dot com| okay?", "EMAIL"),
@@ -237,6 +240,9 @@ const INNOCENT: &[&str] = &[
     "48392017 is my order number.",
     "コーヒー・紅茶・2019年もの・25個です。",
     "2019年に三千五百円で買いました。",
+    "Meet me at noon. It is late.",
+    "I work at home. No way. She was at home. TV is broken.",
+    "My email was sent at noon. Nobody answered.",
     "in 12 weeks with many days and 45 more for it 3 times a year 2020 or so 12 12.",
 ];
 
