@@ -19,7 +19,7 @@ pub(crate) enum Context {
     None,
 }
 
-const PHONE: [&str; 37] = [
+const PHONE: [&str; 50] = [
     "phone",
     "phones",
     "telephone",
@@ -38,6 +38,11 @@ const PHONE: [&str; 37] = [
     "reached",
     "text me",
     "dial",
+    "dialed",
+    "dialled",
+    "dialing",
+    "dialling",
+    "landline",
     "ring",
     "电话",
     "手机",
@@ -49,16 +54,24 @@ const PHONE: [&str; 37] = [
     "打给",
     "打到",
     "打这个",
+    "就打",
+    "回拨",
+    "短信",
+    "微信",
     "传真",
     "電話",
     "携帯",
     "連絡",
+    "折り返し",
+    "ショートメール",
+    "つなが",
+    "繋が",
     "ファックス",
     "番通報",
     "ケータイ",
     "ファクス",
 ];
-const ORDER: [&str; 56] = [
+const ORDER: [&str; 62] = [
     "order",
     "orders",
     "invoice",
@@ -89,6 +102,9 @@ const ORDER: [&str; 56] = [
     "receipt",
     "version",
     "isbn",
+    "zip",
+    "postcode",
+    "postal code",
     "订单",
     "訂單",
     "单号",
@@ -115,6 +131,9 @@ const ORDER: [&str; 56] = [
     "预订",
     "合同",
     "保单",
+    "邮编",
+    "郵便番号",
+    "〒",
 ];
 
 /// What the words before a place tell of the number there; the nearest word counts.
@@ -133,9 +152,9 @@ pub(crate) fn context(text: &str, at: usize) -> Context {
 /// Whether the words behind a number say that it is a phone's: "5550199 is my number", 21236838にお電話ください.
 pub(crate) fn is_called(after: &str) -> bool {
     static CALLED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let spaced = r"is (?:my|his|her|their|our) (?:(?:phone|cell|mobile|home|work|office) )?(?:number|phone|cell|mobile)(?-u:\b)";
+        let spaced = r"(?:is|that['’]s|that is) (?:my|his|her|their|our|the) (?:(?:phone|cell|mobile|home|work|office) )?(?:number|phone|cell|mobile|landline)(?-u:\b)";
         let chinese = "是[我他她]的?(?:电话|手机|号码)";
-        let japanese = "(?:に|まで|へ)[おご]?(?:電話|連絡|かけ)";
+        let japanese = "(?:に|まで|へ|から)[おご]?(?:電話|連絡|かけ|掛け)";
         // In kana a に at the end is read as a digit.
         Regex::new(&format!(r"^(?:[おご](?:電話|連絡)|[\s,，、]*(?:{spaced}|{chinese}|{japanese}))")).ok()
     });
@@ -147,8 +166,9 @@ fn last(text: &str, word: &str) -> Option<usize> {
     let is_letter = |it: Option<char>| it.is_some_and(|it| is_latin(it) || it == '\'');
     let ends = text.rmatch_indices(word).filter(|(begin, _)| {
         let (before, after) = (&text[..*begin], &text[begin + word.len()..]);
-        let is_whole =
-            !word.is_ascii() || !is_letter(before.chars().next_back()) && !is_letter(after.chars().next());
+        let is_whole = !word.is_ascii()
+            || !is_letter(before.chars().next_back())
+                && !is_letter(after.strip_prefix("'s").unwrap_or(after).chars().next());
         // "just in case", "in any case".
         let is_phrase = word == "case"
             && ["in", "any", "that", "this"]
@@ -164,7 +184,7 @@ fn own_number(text: &str) -> Option<usize> {
         let whose = "my|the|his|her|their|our|your|this|that|new|old|home|work|office|best|direct|other";
         let spaced =
             format!(r"(?:(?-u:\b)(?:{whose})\s+|(?:^|[.!?,\n])\s*)number(?:\s+(?:is|was|to)|'s|:|,|\s*$)");
-        let unspaced = r"(?:^|[^\p{Han}\p{Hiragana}\p{Katakana}]|[的のは我你您他她])(?:号码|號碼|番号)";
+        let unspaced = r"(?:^|[^\p{Han}\p{Hiragana}\p{Katakana}]|[的のは我你您他她个個])(?:号码|號碼|番号)";
         Regex::new(&format!("{spaced}|{unspaced}")).ok()
     });
     let found = OWN.as_ref()?.find_iter(text).last()?;

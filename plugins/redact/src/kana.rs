@@ -109,13 +109,14 @@ pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
                 break;
             }
         }
-        // さん になります: where readings stand apart, a short one that is attached to two others is a particle.
-        let is_weak = |atom: &Atom| matches!(atom.what, What::Kana { is_strong: false, .. });
+        // さん になります: where readings stand apart, a syllable that is attached to two others is a particle; いちから has none.
+        let is_syllable = |atom: &Atom| text[atom.range.clone()].chars().count() == 1;
         let stands_apart = atoms[begin..end].iter().any(|atom| atom.what == What::Between);
         let is_attached = atoms.get(end).is_some_and(|atom| atom.what == What::Word);
         let is_long = atoms[begin..end].iter().filter(|atom| is_kana(atom)).count() >= LONG
-            && text[atoms[end - 1].range.end..].starts_with(['で', 'だ']);
-        if stands_apart && is_attached && !is_long && is_weak(&atoms[end - 1]) && is_kana(&atoms[end - 2]) {
+            && ["で", "だ", "から"].iter().any(|word| text[atoms[end - 1].range.end..].starts_with(word));
+        if stands_apart && is_attached && !is_long && is_syllable(&atoms[end - 1]) && is_kana(&atoms[end - 2])
+        {
             end -= 1;
             atoms[end].what = What::Word;
         }
@@ -132,7 +133,7 @@ pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
     }
 }
 
-/// まる九まる, 八五二のまる: beside a number まる is a digit; in まる一日 (a whole day) it is none.
+/// まる九まる, 八五二のまる: beside a number まる is a digit, by itself also after a pause: 八五二、えっと、まる. In まる一日 (a whole day) it is none.
 fn zeros_beside_numbers(text: &str, atoms: &mut [Atom]) {
     let is_zero = |atom: &Atom| matches!(atom.what, What::Kana { digit: '0', is_strong: false });
     let is_number = |atom: &Atom| matches!(atom.what, What::Number(_));
@@ -144,7 +145,10 @@ fn zeros_beside_numbers(text: &str, atoms: &mut [Atom]) {
             at += 1;
             continue;
         }
-        let is_behind = atoms[..at].iter().rev().find(|atom| !is_passed(atom)).is_some_and(is_number);
+        let is_apart = atoms.get(end).is_none_or(|next| matches!(next.what, What::Border | What::Between));
+        let is_pause = |atom: &Atom| is_apart && atom.what == What::Between;
+        let mut before = atoms[..at].iter().rev();
+        let is_behind = before.find(|atom| !is_passed(atom) && !is_pause(atom)).is_some_and(is_number);
         let is_before = atoms[end..].iter().find(|atom| !is_passed(atom)).is_some_and(|atom| {
             let next = text[atom.range.end..].chars().next();
             is_number(atom) && !spoken::is_word(None, next)

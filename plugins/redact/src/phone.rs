@@ -129,6 +129,11 @@ fn is_joined(text: &str, groups: &[Group], items: &[Range<usize>]) -> bool {
         return !others.is_empty()
             && (is_exact(text, whole) || !others.iter().all(|item| is_innocent(text, item)));
     }
+    // "I called between 2011 and 2023".
+    let is_year = |item: &&[Group]| is_plain(item) && is_innocent(text, item) && digits(item).len() == 4;
+    if others.iter().all(is_year) {
+        return false;
+    }
     if context(text, whole[0].range.start) == Context::Phone {
         return true;
     }

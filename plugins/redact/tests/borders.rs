@@ -79,6 +79,13 @@ fn a_zero_at_a_border_belongs_to_its_number() {
 }
 
 #[test]
+fn a_zero_behind_a_pause_belongs_to_its_number() {
+    let mut call = Call::new(ALL);
+    let said = call.partial("昨日なくしたのは二二二一、えっと、三五九五、えっと、まる");
+    assert_eq!(said, "昨日なくしたのは[DIGITS_1]");
+}
+
+#[test]
 fn what_goes_on_behind_a_partial_waits() {
     let mut call = Call::new(ALL);
     assert_eq!(call.partial("卡号是四二四三个"), "卡号是[DIGITS_1]个");

@@ -37,6 +37,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("カード番号は|4242の4242の4242の4242|です。", "CARD"),
     ("卡号是|四二四二，那个，四二四二，啊，四二四二，就是四二四三|，谢谢。", "CARD"),
     ("カード番号は|四二四二、で、四二四まる、えー、四二四二、あの、まる二四二|です。", "CARD"),
+    ("カードの|ごごはちはち、さんななゼロに、さんゼロはちなな、ろくななろくいち|から落とされました", "CARD"),
     ("カード番号は|六まる一一六四七四四三まる六まる三一六|です。", "CARD"),
     ("It is |4242 4242 let me see 4242 4242| thanks.", "CARD"),
     ("It is |4242 4242 sorry wait, 4242 4243| thanks.", "CARD"),
@@ -48,6 +49,13 @@ const PLANTED: &[(&str, &str)] = &[
     ("カードは|よんに よんに よんに よんに よんに よんに よんに よんに|です。", "CARD"),
     // Phones.
     ("Call me at |555-123-4567| please.", "PHONE"),
+    ("My mobile's |810 12 65 30| okay.", "PHONE"),
+    ("It's |2123 1304|, that's the landline.", "PHONE"),
+    ("您回拨|61235875|可以吗", "PHONE"),
+    ("折り返しは|81232163|にお願いします", "PHONE"),
+    ("|2123 4350|からかけています", "PHONE"),
+    ("|ゼロいちにいち、にさんよん、いちななゼロご|からかけています", "PHONE"),
+    ("麻烦留个号码，|81238640|，好的", "PHONE"),
     ("Call me at |(555) 123-4567| please.", "PHONE"),
     ("Call me at |555.123.4567| please.", "PHONE"),
     ("Call me at |5551234567| please.", "PHONE"),
@@ -243,6 +251,8 @@ const INNOCENT: &[&str] = &[
     "Meet me at noon. It is late.",
     "I work at home. No way. She was at home. TV is broken.",
     "My email was sent at noon. Nobody answered.",
+    "He called 3 times between 2011 and 2023.",
+    "郵便番号は748-3110です。",
     "in 12 weeks with many days and 45 more for it 3 times a year 2020 or so 12 12.",
 ];
 
