@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use self::deliver::Delivered;
-use self::window::{BYTES, ROWS, Wanted, Window};
+use self::window::{BYTES, BYTES_OF_JOB, ROWS, Wanted, Window};
 use super::feed::{Feed, Published};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::Largest;
@@ -114,10 +114,6 @@ impl Outbox {
         let (mut is_committing, mut more, mut looked_last) = (false, true, false);
         loop {
             let tries = !stop.is_cancelled();
-            while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
-                let read = move |connection: &_| outbox::of_job(connection, job, after, until, limit, BYTES);
-                window.found(job, self.ledger.read(read).await?);
-            }
             if more && window.has_room() && acknowledged.len() < ROWS {
                 let cursor = window.cursor();
                 let rows = self
@@ -126,6 +122,12 @@ impl Outbox {
                     .await?;
                 more = !rows.is_empty();
                 window.read(rows);
+            }
+            // After the others, which would have no room beside jobs with many events.
+            while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
+                let read =
+                    move |connection: &_| outbox::of_job(connection, job, after, until, limit, BYTES_OF_JOB);
+                window.found(job, self.ledger.read(read).await?);
             }
             while running.len() < CHAINS {
                 let Some((row, last)) = window.start() else { break };

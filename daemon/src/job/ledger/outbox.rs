@@ -112,20 +112,20 @@ pub fn after(
     select(connection, condition, params![after, most(limit)], bytes)
 }
 
-/// A job's rows after `after` and up to `until`, as of [`after()`].
+/// A job's rows with sequences after `after` and ids up to `until`, as of [`after()`].
 ///
 /// # Errors
 /// When the query fails.
 pub fn of_job(
     connection: &Connection,
     job: Uuid,
-    after: i64,
+    after: u64,
     until: i64,
     limit: usize,
     bytes: usize,
 ) -> Result<Vec<Row>, LedgerError> {
     // Left to itself, SQLite may read every row in between.
-    let condition = "event INDEXED BY event_of_job WHERE job = ?1 AND stream_seq IS NULL AND id > ?2 AND id <= ?3 \
+    let condition = "event INDEXED BY event_of_job WHERE job = ?1 AND sequence > ?2 AND stream_seq IS NULL AND id <= ?3 \
                      ORDER BY sequence LIMIT ?4";
     select(connection, condition, params![job, after, until, most(limit)], bytes)
 }
