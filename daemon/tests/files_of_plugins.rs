@@ -74,15 +74,26 @@ async fn files_of_messages_go_into_the_folder_of_the_plugin() {
     let lines = entry(&plugins, &format!("files = \"{}\"\n", texts.path().join("texts").display()));
     let hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").lines(&lines);
     let mut hark = hark.start().await;
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Hark-Name", "../calls/../x.wav");
-    let client = nats.client().await;
-    let stream = async_nats::jetstream::new(client);
-    let sent = stream.publish_with_headers("hark.audio.inbox", headers, wav(1.0, 1).into()).await.unwrap();
-    sent.await.unwrap();
+    let stream = async_nats::jetstream::new(nats.client().await);
+    let send = async |name: &str, audio: Vec<u8>| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Hark-Name", name);
+        let sent = stream.publish_with_headers("hark.audio.inbox", headers, audio.into()).await.unwrap();
+        sent.await.unwrap();
+    };
+    send("../calls/../x.wav", wav(1.0, 1)).await;
     hark.next_event("job.completed").await;
-    let names: Vec<_> =
-        std::fs::read_dir(texts.path().join("texts")).unwrap().map(|entry| entry.unwrap()).collect();
-    assert_eq!(names.len(), 2, "the text, and the copy that no source reads there: {names:?}");
-    assert!(names.iter().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')), "{names:?}");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(texts.path().join("texts")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names().len(), 2, "the text, and the copy that no source reads there: {:?}", names());
+    // The text's name has 254 bytes, the copy's would have more than a name can.
+    send(&format!("{}.wav", "n".repeat(250)), wav(1.0, 2)).await;
+    let done = hark.next_event("job.completed").await;
+    let events = hark.events_of(done.job()).await;
+    let errors: Vec<&str> = data(&events).iter().filter_map(|data| data["error"].as_str()).collect();
+    assert!(errors.iter().any(|error| error.contains("give recordings shorter names")), "{errors:?}");
+    assert_eq!(names().len(), 3, "{:?}", names());
+    assert!(names().iter().all(|name| !name.starts_with('.')), "{:?}", names());
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hark_sdk::emission::File;
 use rustix::fs::fstat;
@@ -153,32 +154,50 @@ impl PluginFiles {
         let own = self.ledger.read(own).await?;
         // The same name after a crash: nothing unfinished is left behind.
         let unfinished = OsString::from(format!(".{}{}.tmp", job.id, file.suffix));
-        let place = std::sync::Arc::new(place);
+        let place = Arc::new(place);
         let identity = blocking({
             let (place, unfinished) = (place.clone(), unfinished.clone());
             move || write_unfinished(&place.open()?, &unfinished, &file.bytes)
         });
         let identity = identity.await.map_err(|error| not_written(&folder, &error))?;
+        let unnamed = Written {
+            folder,
+            name: unfinished.clone(),
+            job: job.id,
+            recording,
+            identity,
+            sha256,
+            replaces: 0,
+        };
+        let named = self.give_free_name(&place, &file.suffix, unnamed, &own).await;
+        if named.is_err() {
+            // It has the transcript. The first error says what is wrong.
+            let _ = blocking(move || place.open()?.entry(&unfinished).remove()).await;
+        }
+        named
+    }
+
+    /// Gives an unfinished file the first name that is free, or that of a file of `own`; returns its path.
+    async fn give_free_name(
+        &self,
+        place: &Arc<Place>,
+        suffix: &str,
+        unnamed: Written,
+        own: &[Written],
+    ) -> Result<PathBuf, NotWritten> {
+        let (folder, unfinished) = (unnamed.folder.clone(), unnamed.name.clone());
         for number in 1..=MOST_NAMES {
-            let name = place.name(number, &file.suffix);
+            let name = place.name(number, suffix);
             let there = blocking({
                 let (place, name) = (place.clone(), name.clone());
                 move || inode(&place.open()?, &name)
             });
-            let there = there.await.map_err(|error| not_written(&folder, &error))?;
+            let there = there.await.map_err(|error| not_written(&folder.join(&name), &error))?;
             let is_own = |inode| own.iter().any(|written| written.name == name && written.is_own(inode));
             if there.is_some_and(|inode| !is_own(inode)) {
                 continue;
             }
-            let written = Written {
-                folder: folder.clone(),
-                name: name.clone(),
-                job: job.id,
-                recording: recording.clone(),
-                identity,
-                sha256: sha256.clone(),
-                replaces: there.unwrap_or(0),
-            };
+            let written = Written { name: name.clone(), replaces: there.unwrap_or(0), ..unnamed.clone() };
             // Noted before the file has its name: a crash in between leaves no file that the daemon does not know.
             self.ledger.write(move |connection| written::note(connection, &written)).await?;
             let named = blocking({
@@ -194,8 +213,6 @@ impl PluginFiles {
                 Err(error) => return Err(not_written(&folder.join(name), &error)),
             }
         }
-        let removed = blocking(move || place.open()?.entry(&unfinished).remove()).await;
-        removed.map_err(|error| not_written(&folder, &error))?;
         Err(NotWritten::Refused(format!(
             "{} has {MOST_NAMES} files of that name and suffix; move them away",
             folder.display()
@@ -253,6 +270,7 @@ fn plain_name(name: &str) -> String {
 fn not_written(path: &Path, error: &io::Error) -> NotWritten {
     let remedy = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        io::ErrorKind::InvalidFilename => "give recordings shorter names",
         _ => "give harkd's user the right to write there",
     };
     NotWritten::Refused(format!("{}: {error}; {remedy}", path.display()))
