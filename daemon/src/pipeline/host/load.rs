@@ -67,7 +67,7 @@ impl Supervisor {
         self.count("load");
         tracing::error!(
             plugin = %self.name, %library, %error, next_try_in_s = wait.as_secs(),
-            "plugin cannot be loaded; transcripts are processed without it"
+            "plugin cannot be loaded; `on_failure` says what happens to transcripts until it is"
         );
         self.enter(PluginState::Failed, Some(error.to_string()));
     }

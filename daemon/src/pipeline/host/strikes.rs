@@ -90,7 +90,7 @@ impl Supervisor {
     pub(super) fn quarantine(&mut self, reason: String) {
         tracing::error!(
             plugin = %self.name, library = %self.launch.load.library.display(), error = reason,
-            "plugin quarantined; transcripts are processed without it until its library is replaced, `harkd plugins enable` or a restart"
+            "plugin quarantined until its library is replaced, `harkd plugins enable` or a restart; `on_failure` says what happens to transcripts until then"
         );
         (self.loading, self.successor, self.retry) = (None, None, None);
         self.enter(PluginState::Quarantined, Some(reason));
