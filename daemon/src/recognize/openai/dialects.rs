@@ -133,10 +133,8 @@ pub(super) fn read(json: &[u8]) -> Result<Said, Error> {
             let choice = parse::<Chunk>(json)?.choices.into_iter().next();
             let (text, reason) =
                 choice.map_or((None, None), |choice| (choice.delta.content, choice.finish_reason));
-            let finish = reason.map(|reason| Finish {
-                truncated: reason == "length",
-                may_go_on: object == "transcription.chunk",
-            });
+            let may_go_on = object == "transcription.chunk";
+            let finish = reason.map(|reason| finish(&reason, may_go_on)).transpose()?;
             Ok(Said::More { text: text.unwrap_or_default(), finish })
         }
         (_, "transcript.text.delta") => Ok(Said::More { text: parse::<Delta>(json)?.delta, finish: None }),
@@ -147,11 +145,21 @@ pub(super) fn read(json: &[u8]) -> Result<Said, Error> {
         }
         _ if shape.choices.is_some() => {
             let Completion { choices: [choice] } = parse(json)?;
-            let finish =
-                choice.finish_reason.map(|reason| Finish { truncated: reason == "length", may_go_on: false });
+            let finish = choice.finish_reason.map(|reason| finish(&reason, false)).transpose()?;
             Ok(Said::Completion { text: choice.message.content.unwrap_or_default(), finish })
         }
         _ => parse(json).map(Said::Transcription),
+    }
+}
+
+/// # Errors
+/// vLLM gives up what it has begun when it is stopped, under status 200: what it has said so far is not the text.
+fn finish(reason: &str, may_go_on: bool) -> Result<Finish, Error> {
+    match reason {
+        "abort" | "error" => {
+            Err(Error::open("EndedWithoutStop", "the server gave the request up before it was done"))
+        }
+        reason => Ok(Finish { truncated: reason == "length", may_go_on }),
     }
 }
 

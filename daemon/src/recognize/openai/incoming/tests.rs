@@ -82,6 +82,7 @@ fn streams() -> Vec<(String, Expected)> {
         (data(&[delta("The"), delta(" word"), done], DONE), Ok(("The words.", None))),
         (data(&[delta("The"), delta(" words.")], DONE), Ok(("The words.", None))),
         (data(&[delta("The")], ""), Err("EndedWithoutStop")),
+        (data(&chunks("chat.completion.chunk", &["The"], "abort"), DONE), Err("EndedWithoutStop")),
         (data(&chunks("chat.completion.chunk", &["The"], "stop")[..1], ""), Err("EndedWithoutStop")),
         (
             [data(&chunks("transcription.chunk", &["The"], "stop")[..1], ""), data(&[error], DONE)].concat(),
