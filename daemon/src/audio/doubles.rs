@@ -32,6 +32,9 @@ const SAME_GAIN: f64 = 1.4;
 /// The most by which a channel may be louder than its original (24 dB): a fainter original is crosstalk, and what is heard of it is bad.
 const MOST_GAIN: f64 = 16.0;
 
+/// What is slower, in hertz, is no sound: the constant offset that cheap sound cards add.
+const OFFSET_HZ: f32 = 20.0;
+
 /// The rate of the first, coarse search for the shift.
 const COARSE: usize = 4_000;
 
@@ -40,6 +43,8 @@ pub(super) struct Doubles {
     rate: usize,
     /// By signal: the samples that are to be compared, and as many before and after as the largest shift has.
     buffers: Vec<Vec<f32>>,
+    /// By signal: its constant offset. Two offsets are alike whatever is said above them.
+    offsets: Vec<Option<f32>>,
     pairs: Vec<Pair>,
 }
 
@@ -69,7 +74,12 @@ struct Fit {
 impl Doubles {
     pub(super) fn new(signals: usize) -> Doubles {
         let pair = |later| (0..later).map(move |earlier| Pair { earlier, later, state: State::Unknown });
-        Doubles { rate: 0, buffers: vec![Vec::new(); signals], pairs: (0..signals).flat_map(pair).collect() }
+        Doubles {
+            rate: 0,
+            buffers: vec![Vec::new(); signals],
+            offsets: vec![None; signals],
+            pairs: (0..signals).flat_map(pair).collect(),
+        }
     }
 
     /// Takes the next samples of all signals.
@@ -90,8 +100,15 @@ impl Doubles {
                 }
             }
         }
-        for (signal, buffer) in self.buffers.iter_mut().enumerate() {
-            buffer.extend_from_slice(block.signal(signal));
+        let share = OFFSET_HZ * std::f32::consts::TAU / rate.max(1) as f32;
+        for (signal, (buffer, offset)) in self.buffers.iter_mut().zip(&mut self.offsets).enumerate() {
+            let samples = block.signal(signal);
+            let Some(first) = samples.first() else { continue };
+            let mean = offset.get_or_insert(*first);
+            buffer.extend(samples.iter().map(|sample| {
+                *mean += share * (sample - *mean);
+                sample - *mean
+            }));
         }
         let window = rate * WINDOW_MS / 1_000;
         while window > 0 && self.buffers[0].len() >= window + 2 * self.shift() {

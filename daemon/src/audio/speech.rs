@@ -34,7 +34,7 @@ pub(super) fn full_scale(codec: Option<&str>) -> f32 {
 /// 16 ms of sound.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Frame {
-    /// The mean square of its samples.
+    /// The variance of its samples: their mean square without the constant offset that cheap sound cards add.
     pub(super) energy: f32,
     /// Its highest level, of any channel, is above -55 dBFS.
     pub(super) is_loud: bool,
@@ -49,6 +49,7 @@ pub(super) struct Frame {
 pub(super) struct Framer {
     full_scale: f32,
     count: u64,
+    sum: f32,
     square: f32,
     peak: f32,
     samples: u32,
@@ -57,7 +58,7 @@ pub(super) struct Framer {
 
 impl Framer {
     pub(super) fn new(full_scale: f32) -> Framer {
-        Framer { full_scale, count: 0, square: 0.0, peak: 0.0, samples: 0, full: 0 }
+        Framer { full_scale, count: 0, sum: 0.0, square: 0.0, peak: 0.0, samples: 0, full: 0 }
     }
 
     /// Hands each frame that the signal's samples in a block complete to `complete`, with the number of those samples up to the frame's end.
@@ -68,7 +69,8 @@ impl Framer {
             let boundary = (self.count as i64 + 1) * FRAME - block.begin;
             let end = samples_in(boundary, block.rate).min(samples.len() as u64) as usize;
             let end = end.max(at);
-            self.square += square(&samples[at..end]);
+            self.sum += sum(&samples[at..end], |sample| sample);
+            self.square += sum(&samples[at..end], |sample| sample * sample);
             let highest = peak(&levels[at..end]);
             if highest >= self.full_scale {
                 self.full +=
@@ -89,9 +91,11 @@ impl Framer {
     }
 
     fn take(&mut self) -> Frame {
-        let Framer { square, peak, samples, full, .. } = *self;
+        let Framer { sum, square, peak, samples, full, .. } = *self;
         *self = Framer { count: self.count + 1, ..Framer::new(self.full_scale) };
-        let energy = square / samples.max(1) as f32;
+        let count = samples.max(1) as f32;
+        let mean = sum / count;
+        let energy = (square / count - mean * mean).max(0.0);
         Frame { energy, is_loud: peak > SILENCE, is_speech: false, full, samples }
     }
 }
@@ -99,14 +103,14 @@ impl Framer {
 /// Samples that are added up side by side, which compilers do with one instruction.
 const LANES: usize = 8;
 
-/// The sum of the squares.
-fn square(samples: &[f32]) -> f32 {
+/// The sum of what `of` makes of each sample.
+fn sum(samples: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     let lanes = samples.chunks_exact(LANES);
-    let rest: f32 = lanes.remainder().iter().map(|sample| sample * sample).sum();
+    let rest: f32 = lanes.remainder().iter().map(|sample| of(*sample)).sum();
     for lane in lanes {
         for (sum, sample) in sums.iter_mut().zip(lane) {
-            *sum += sample * sample;
+            *sum += of(*sample);
         }
     }
     rest + sums.iter().sum::<f32>()
