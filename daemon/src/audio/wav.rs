@@ -254,6 +254,7 @@ impl Format {
             0x22 => "truespeech",
             0x31 => "gsm",
             0x45 | 0x64 => "g726",
+            0x65 | 0x28f => "g722",
             0x50 => "mp2",
             0x55 => "mp3",
             0x83 => "g729",
@@ -272,7 +273,7 @@ impl Format {
 
     /// A codec that recognizers do not name among what they take, and that many decoders lack.
     fn is_of_telephones(&self) -> bool {
-        matches!(self.tag, 0x14 | 0x22 | 0x31 | 0x42 | 0x45 | 0x64 | 0x83)
+        matches!(self.tag, 0x14 | 0x22 | 0x31 | 0x42 | 0x45 | 0x64 | 0x65 | 0x83 | 0x28f)
     }
 
     fn has_wrong_block(&self) -> bool {
@@ -308,6 +309,8 @@ impl Format {
             (Some(frames), block) if block > 0 && matches!(self.tag, 0x02 | 0x11 | 0x31) => {
                 Some(bytes.div_ceil(u64::from(block)) * u64::from(frames))
             }
+            // Two samples are a byte, whatever rate of bytes a header states.
+            _ if self.codec() == Some("g722") => Some(bytes * 2 / u64::from(self.channels)),
             _ => None,
         };
         match (by_block.or(by_rate), fact) {

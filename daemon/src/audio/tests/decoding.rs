@@ -337,6 +337,11 @@ fn what_cannot_be_decoded_is_named() {
     gsm[8..14].copy_from_slice(&[0x5a, 6, 0, 0, 65, 0]);
     let error = analysis_of(&wav_of(&gsm, &[0; 650]), 30_000).unwrap_err();
     assert!(error.code() == "UndecodableAudio" && error.to_string().contains("gsm"), "{error}");
+    // Its header states twice the bytes of a second.
+    let mut g722 = format(0x28f, 1, 16_000, 4);
+    g722[8..14].copy_from_slice(&[0x80, 0x3e, 0, 0, 1, 0]);
+    let found = probe_bytes(&wav_of(&g722, &[0; 8_000])).unwrap();
+    assert!(found.misleading_header && found.duration_ms == Some(1_000), "{found:?}");
     let speex = [&b"OggS"[..], &[0; 24], b"Speex   "].concat();
     let mono_at_384 = [&[0xff, 0xfd, 0xe4, 0xc4][..], &[0; 1148]].concat().repeat(4);
     let bare_gsm = [&[0xd8][..], &[0; 32]].concat().repeat(8);
