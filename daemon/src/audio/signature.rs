@@ -46,7 +46,7 @@ impl Kind {
         if at(0, b"G") && at(188, b"G") {
             return Kind::FirstBytesOnly("ts");
         }
-        let signatures: [(&[u8], Kind); 19] = [
+        let signatures: [(&[u8], Kind); 20] = [
             (b"fLaC", Kind::Container("flac")),
             (b"OggS", Kind::Container("ogg")),
             (b"caff", Kind::Container("caf")),
@@ -60,6 +60,7 @@ impl Kind {
             (b"ADIF", Kind::FirstBytesOnly("aac")),
             // A program stream, with sound and mostly pictures.
             (&[0, 0, 1, 0xba], Kind::FirstBytesOnly("mpeg")),
+            (b"RIFX", Kind::NotAudio("it is a WAV file in the other byte order (RIFX)")),
             (b"MThd", Kind::NotAudio("it is MIDI, which holds notes and no sound")),
             (b"PK\x03\x04", Kind::NotAudio("it is a ZIP archive or an office document")),
             (b"%PDF", Kind::NotAudio("it is a PDF document")),

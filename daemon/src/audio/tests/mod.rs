@@ -99,6 +99,7 @@ fn what_is_not_audio_is_named() {
         (&b"Dear Sir or Madam, please find"[..], "text"),
         (b"PK\x03\x04\x14\0\0\0", "ZIP"),
         (b"MThd\0\0\0\x06", "MIDI"),
+        (b"RIFX\0\0\0\0WAVEfmt ", "byte order"),
         (&[0; 500], "zeros"),
         (&[0xff; 5000], "nothing in its first bytes"),
         (b"x", "text"),
