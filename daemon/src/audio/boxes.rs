@@ -1,5 +1,13 @@
 //! The boxes of ISO media: each begins with its size and its name (ISO/IEC 14496-12, 4.2).
 
+use std::io;
+use std::ops::Range;
+
+use super::source::Source;
+
+/// The most boxes of one level that are passed over.
+const MOST_BOXES: usize = 10_000;
+
 /// The size of a box and of its header, in bytes, by its first 16 bytes. `rest`: the bytes from its begin to the end of what it is in, which
 /// is its size where it states none. `None`: the header breaks off, or the box is smaller than its header.
 pub(super) fn size(head: &[u8], rest: u64) -> Option<(u64, u64)> {
@@ -9,6 +17,63 @@ pub(super) fn size(head: &[u8], rest: u64) -> Option<(u64, u64)> {
         size => (u64::from(size), 8),
     };
     (size >= header).then_some((size, header))
+}
+
+/// The index (`moov`) of the media at `start`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn index(source: &Source, start: u64) -> io::Result<Option<Range<u64>>> {
+    next(source, &mut (start..source.length()), b"moov")
+}
+
+/// The content of the track with this id in an index.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn track(source: &Source, mut index: Range<u64>, id: u32) -> io::Result<Option<Range<u64>>> {
+    while let Some(track) = next(source, &mut index, b"trak")? {
+        let Some(header) = next(source, &mut track.clone(), b"tkhd")? else { continue };
+        let header = source.copy(header.start, 24)?;
+        let id_at = if header.first() == Some(&0) { 12 } else { 20 };
+        if header.get(id_at..id_at + 4) == Some(&id.to_be_bytes()[..]) {
+            return Ok(Some(track));
+        }
+    }
+    Ok(None)
+}
+
+/// The content of the box that is reached by these names, each within the one before.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn within(
+    source: &Source,
+    mut outer: Range<u64>,
+    names: &[&[u8; 4]],
+) -> io::Result<Option<Range<u64>>> {
+    for name in names {
+        let Some(inner) = next(source, &mut outer, name)? else { return Ok(None) };
+        outer = inner;
+    }
+    Ok(Some(outer))
+}
+
+/// The content of the next box with this name; the boxes up to its end are taken.
+fn next(source: &Source, boxes: &mut Range<u64>, name: &[u8; 4]) -> io::Result<Option<Range<u64>>> {
+    for _ in 0..MOST_BOXES {
+        let head = source.copy(boxes.start, 16)?;
+        let Some((size, header)) = size(&head, boxes.end - boxes.start) else { break };
+        let content = boxes.start + header..boxes.start.saturating_add(size).min(boxes.end);
+        if content.start > content.end {
+            break;
+        }
+        boxes.start = content.end;
+        if head.get(4..8) == Some(name) {
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_OPUS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW};
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
@@ -14,15 +14,19 @@ use super::containers::{explain, sound_track};
 use super::opus::Opus;
 use super::resample::RATE;
 
-/// A decoder for the audio track that the reader has now.
+/// A decoder for the audio track that the reader has now; `corrected`: its codec where the reader names another one.
 ///
 /// # Errors
 /// [`ProbeError::Undecodable`] for codecs that are not decoded here.
-pub(super) fn codec(reader: &dyn FormatReader) -> Result<Box<dyn AudioDecoder>, ProbeError> {
+pub(super) fn codec(
+    reader: &dyn FormatReader,
+    corrected: Option<AudioCodecId>,
+) -> Result<Box<dyn AudioDecoder>, ProbeError> {
     let unknown = || undecodable(Error::Unsupported("its codec is not known"));
     let parameters = sound_track(reader).and_then(|track| track.codec_params.as_ref()).ok_or_else(unknown)?;
     let CodecParameters::Audio(parameters) = parameters else { return Err(unknown()) };
     let mut parameters = parameters.clone();
+    parameters.codec = corrected.unwrap_or(parameters.codec);
     if parameters.codec == CODEC_ID_OPUS {
         parameters.sample_rate = Some(RATE);
         // The samples to skip, which are skipped by time.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as codec;
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::ReadBytes;
@@ -16,7 +16,7 @@ use super::length::measure;
 use super::matroska::without_size;
 use super::source::Source;
 use super::stated_end::stated_end;
-use super::{Probe, ProbeError, boxes, chunks, edits, unknown_codec};
+use super::{Probe, ProbeError, boxes, byte_order, chunks, edits, unknown_codec};
 
 /// Milliseconds by which the length that a container states may differ from that of its packets.
 const A_PACKET: u64 = 60;
@@ -53,12 +53,20 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
     let unknown = Probe { format: format.into(), bytes: source.length(), ..Probe::default() };
     let reader = match open(source, bytes.clone(), format) {
         Ok(reader) => reader,
-        // A variant that symphonia does not decode and the service may: old QuickTime, a codec of AIFF. QuickTime that breaks off may be none.
-        Err(Error::Unsupported(_)) if !is_cut || !is_iso(format) => {
+        Err(error) => {
             let codec = unknown_codec::name(source, bytes.start, format)?;
+            // A variant that symphonia does not decode and others may: old QuickTime, a codec of AIFF, samples of QuickTime on more than two
+            // channels. QuickTime that breaks off may be none.
+            let is_variant = match error {
+                Error::Unsupported(_) => !is_cut || !is_iso(format),
+                Error::DecodeError(_) => !is_cut && is_iso(format) && codec.as_deref() == Some("pcm"),
+                _ => false,
+            };
+            if !is_variant {
+                return Err(explain(error));
+            }
             return Ok(Probe { codec, truncated: is_cut, ..unknown });
         }
-        Err(error) => return Err(explain(error)),
     };
     let sound = sound_track(reader.as_ref()).cloned();
     let parameters = sound.as_ref().and_then(|track| track.codec_params.as_ref()?.audio());
@@ -128,6 +136,19 @@ pub(super) fn begin(
     track: &Track,
 ) -> std::io::Result<Option<Timestamp>> {
     if is_iso(format) { edits::begin(source, start, track) } else { Ok(None) }
+}
+
+/// The codec of the track where symphonia names another one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn corrected(
+    source: &Source,
+    start: u64,
+    format: &str,
+    track: &Track,
+) -> std::io::Result<Option<AudioCodecId>> {
+    if is_iso(format) { byte_order::big_endian(source, start, track) } else { Ok(None) }
 }
 
 /// The first packet of a track, if it is among the first ones.

@@ -8,7 +8,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, TimeBase, Timestamp};
 
 use super::ProbeError;
-use super::codec::{codec, undecodable};
+use super::codec::undecodable;
 use super::containers::sound_track;
 use super::frames::{mpeg_channels, mpeg_samples};
 use super::outside::Opened;
@@ -127,7 +127,7 @@ impl Decoder {
                 Ok(None) => return Ok(None),
                 Err(Error::ResetRequired) => {
                     self.stream_begin = self.position;
-                    self.codec = codec(self.reader.as_ref())?;
+                    self.codec = self.content.codec(&self.source, self.reader.as_ref())?;
                     self.begin_stream()?;
                 }
                 Err(Error::IoError(error)) if error.raw_os_error().is_some() => return Err(error.into()),
@@ -204,7 +204,7 @@ impl Decoder {
 
     fn restart(&mut self) -> Result<(), ProbeError> {
         self.reader = self.content.open(&self.source)?;
-        self.codec = codec(self.reader.as_ref())?;
+        self.codec = self.content.codec(&self.source, self.reader.as_ref())?;
         self.samples.clear();
         (self.stream_begin, self.from, self.kind) = (0, 0, None);
         (self.taken, self.silence, self.damage) = (0, 0, 0);
@@ -298,7 +298,7 @@ impl Decoder {
         let Some((samples, rate)) = frame else { return Ok(()) };
         let kind = Some((samples, rate, mpeg_channels(&packet.data)));
         if self.kind != kind && self.kind.is_some() {
-            self.codec = codec(self.reader.as_ref())?;
+            self.codec = self.content.codec(&self.source, self.reader.as_ref())?;
         }
         self.kind = kind;
         Ok(())

@@ -12,9 +12,6 @@ use super::source::Source;
 /// The most that an encoder puts in front. A track that begins later was cut with an editor, and all of it is heard.
 const LONGEST_SECONDS: i64 = 1;
 
-/// The most boxes of one level that are passed over.
-const MOST_BOXES: usize = 10_000;
-
 /// Bytes of an edit list that are read, and of the tags at the end of an index.
 const LIST: usize = 1 << 10;
 const TAGS: u64 = 1 << 20;
@@ -36,7 +33,7 @@ pub(super) fn begin(source: &Source, start: u64, track: &Track) -> io::Result<Op
 /// # Errors
 /// When the file cannot be read.
 pub(super) fn stated(source: &Source, start: u64, id: u32) -> io::Result<Option<i64>> {
-    let Some(index) = next(source, &mut (start..source.length()), b"moov")? else { return Ok(None) };
+    let Some(index) = boxes::index(source, start)? else { return Ok(None) };
     if let Some(begin) = by_edit_list(source, index.clone(), id)? {
         return Ok(Some(begin));
     }
@@ -44,19 +41,11 @@ pub(super) fn stated(source: &Source, start: u64, id: u32) -> io::Result<Option<
     Ok(by_tag(&source.copy(tags, (index.end - tags) as usize)?))
 }
 
-fn by_edit_list(source: &Source, mut index: Range<u64>, id: u32) -> io::Result<Option<i64>> {
-    while let Some(track) = next(source, &mut index, b"trak")? {
-        let Some(header) = next(source, &mut track.clone(), b"tkhd")? else { continue };
-        let header = source.copy(header.start, 24)?;
-        let id_at = if header.first() == Some(&0) { 12 } else { 20 };
-        if header.get(id_at..id_at + 4) != Some(&id.to_be_bytes()[..]) {
-            continue;
-        }
-        let Some(mut edits) = next(source, &mut track.clone(), b"edts")? else { break };
-        let Some(list) = next(source, &mut edits, b"elst")? else { break };
-        return Ok(first_edit(&source.copy(list.start, LIST)?));
-    }
-    Ok(None)
+fn by_edit_list(source: &Source, index: Range<u64>, id: u32) -> io::Result<Option<i64>> {
+    let list = boxes::track(source, index, id)?;
+    let list = list.map(|track| boxes::within(source, track, &[b"edts", b"elst"])).transpose()?.flatten();
+    let Some(list) = list else { return Ok(None) };
+    Ok(first_edit(&source.copy(list.start, LIST)?))
 }
 
 /// The begin of the first part of the track that an edit list names; edits before it are pauses.
@@ -81,23 +70,6 @@ fn by_tag(tags: &[u8]) -> Option<i64> {
     // Behind the box's size and name, its kind and its language.
     let text = text.get(text.windows(4).position(|it| it == b"data")? + 12..)?;
     i64::from_str_radix(std::str::from_utf8(text.get(..18)?).ok()?.split_whitespace().nth(1)?, 16).ok()
-}
-
-/// The content of the next box with this name; the boxes up to its end are taken.
-fn next(source: &Source, boxes: &mut Range<u64>, name: &[u8; 4]) -> io::Result<Option<Range<u64>>> {
-    for _ in 0..MOST_BOXES {
-        let head = source.copy(boxes.start, 16)?;
-        let Some((size, header)) = boxes::size(&head, boxes.end - boxes.start) else { break };
-        let content = boxes.start + header..boxes.start.saturating_add(size).min(boxes.end);
-        if content.start > content.end {
-            break;
-        }
-        boxes.start = content.end;
-        if head.get(4..8) == Some(name) {
-            return Ok(Some(content));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

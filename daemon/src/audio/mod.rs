@@ -6,6 +6,7 @@
 
 mod analysis;
 mod boxes;
+mod byte_order;
 mod child;
 mod chunks;
 mod codec;

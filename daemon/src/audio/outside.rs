@@ -11,7 +11,6 @@ use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats::WavReader;
 
 use super::ProbeError;
-use super::codec::codec;
 use super::containers::sound_track;
 use super::probe::Content;
 use super::source::Source;
@@ -47,7 +46,8 @@ impl Opened {
 
     /// With an error comes the demuxer of ffmpeg for the content.
     fn with(source: &Source, content: Content) -> Result<Opened, (ProbeError, Option<&'static str>)> {
-        let opened = content.open(source).and_then(|reader| Ok((codec(reader.as_ref())?, reader)));
+        let opened =
+            content.open(source).and_then(|reader| Ok((content.codec(source, reader.as_ref())?, reader)));
         match opened {
             Ok((codec, reader)) => Ok(Opened { content, reader, codec }),
             Err(error) => Err((error, content.demuxer())),

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::ops::Range;
 
+use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track};
 use symphonia::core::units::Timestamp;
 use symphonia::default::formats::WavReader;
 
-use super::codec::undecodable;
+use super::codec::{codec, undecodable};
 use super::frames::Stream;
 use super::last_frame::is_incomplete;
 use super::signature::{ASF_HEADER, HEAD, Kind, has_pictures, looks_like};
@@ -131,6 +132,24 @@ impl Content {
             Content::Container(format, place) => containers::begin(source, place.start, format, track),
             _ => Ok(None),
         }
+    }
+
+    /// A decoder for the audio track that the reader has now.
+    ///
+    /// # Errors
+    /// [`ProbeError::Undecodable`] for codecs that are not decoded here, and when the file cannot be read.
+    pub(super) fn codec(
+        &self,
+        source: &Source,
+        reader: &dyn FormatReader,
+    ) -> Result<Box<dyn AudioDecoder>, ProbeError> {
+        let corrected = match (self, containers::sound_track(reader)) {
+            (Content::Container(format, place), Some(track)) => {
+                containers::corrected(source, place.start, format, track)?
+            }
+            _ => None,
+        };
+        codec(reader, corrected)
     }
 
     /// The demuxer with which ffmpeg reads the file.

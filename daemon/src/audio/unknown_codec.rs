@@ -41,6 +41,7 @@ fn coded(code: &[u8]) -> String {
         b"samr" | b"sawb" | b"sawp" => "amr".into(),
         b"ima4" | [b'm', b's', 0, 2 | 0x11] => "adpcm".into(),
         b"agsm" => "gsm".into(),
+        b"twos" | b"sowt" | b"in24" | b"in32" | b"fl32" | b"fl64" | b"lpcm" | b"raw " => "pcm".into(),
         _ => plain(code),
     }
 }

@@ -134,6 +134,27 @@ fn every_kind_of_wav_decodes_to_the_same_tone() {
     }
 }
 
+#[test]
+fn quicktime_has_samples_in_both_byte_orders() {
+    let big = read("in24.mov");
+    let media = big.windows(4).position(|it| it == b"mdat").unwrap() + 4;
+    let mut little = big.clone();
+    little[media..media + 6_000].as_chunks_mut::<3>().0.iter_mut().for_each(|sample| sample.reverse());
+    let order = big.windows(4).position(|it| it == b"enda").unwrap() + 5;
+    little[order] = 1;
+    let (samples, rate) = decode(&big);
+    assert_eq!((samples.len(), rate), (2_000, 8_000));
+    assert!((level(&samples) - 0.3535).abs() < 0.01, "{}", level(&samples));
+    assert_eq!(decode(&little).0, samples);
+
+    // Symphonia knows these samples on one channel and on two.
+    let mut four = big;
+    let entry = four.windows(4).position(|it| it == b"in24").unwrap();
+    four[entry + 20..entry + 22].copy_from_slice(&4_u16.to_be_bytes());
+    let found = probe_bytes(&four).unwrap();
+    assert_eq!((found.codec.as_deref(), found.duration_ms), (Some("pcm"), None), "left to ffmpeg");
+}
+
 /// G.711, by the book.
 fn mulaw(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };

@@ -19,7 +19,7 @@ mod planner;
 mod sample;
 mod wire;
 
-const FIXTURES: [&str; 14] = [
+const FIXTURES: [&str; 15] = [
     "adpcm.wav",
     "call.aac",
     "call.aiff",
@@ -30,6 +30,7 @@ const FIXTURES: [&str; 14] = [
     "call.opus",
     "call.webm",
     "cbr.mp3",
+    "in24.mov",
     "silent.mp4",
     "tagged.mp3",
     "talk.mov",
