@@ -4,12 +4,10 @@
 use std::fmt::Display;
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use hark_sdk::event::{Kind, ObjectRef};
 use jiff::Timestamp;
-use serde::Deserialize;
 
+use super::object::{Description, described};
 use super::stream::find;
 use super::{JetStream, Unanswered};
 
@@ -21,15 +19,6 @@ pub enum ErasedObject {
     Absent,
     /// It was put there later than the one that was to be erased, and stays.
     Newer,
-}
-
-/// The message that describes an object, as far as it is needed here.
-#[derive(Deserialize)]
-struct Description {
-    #[serde(default)]
-    nuid: String,
-    #[serde(default)]
-    deleted: bool,
 }
 
 impl JetStream {
@@ -79,10 +68,10 @@ impl JetStream {
         object: &ObjectRef,
         until: Option<Timestamp>,
     ) -> Result<ErasedObject, String> {
-        let ObjectRef { bucket, name } = object;
+        let bucket = &object.bucket;
         let stream = format!("OBJ_{bucket}");
         let Some(found) = self.stream_to_erase(&stream).await? else { return Ok(ErasedObject::Absent) };
-        let described = format!("$O.{bucket}.M.{}", URL_SAFE.encode(name));
+        let described = described(object);
         let first = self.first_message(&found, &described, 1).await;
         let Some(message) = first.map_err(|error| unread(&stream, error))? else {
             return Ok(ErasedObject::Absent);

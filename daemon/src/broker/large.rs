@@ -143,7 +143,9 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
         };
         match store.get(&place.name).await {
             Ok(object) => Ok(Some(object)),
-            Err(error) if error.kind() == GetErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == GetErrorKind::NotFound || jetstream.is_deleted(&place).await => {
+                Ok(None)
+            }
             Err(error) => Err(say(&error)),
         }
     };

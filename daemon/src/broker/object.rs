@@ -8,12 +8,16 @@ use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::object_store::{
     self, DeleteErrorKind, GetErrorKind, Object, ObjectMetadata, ObjectStore,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use hark_sdk::event::ObjectRef;
+use serde::Deserialize;
 
 use tokio::io::AsyncRead;
 
 use super::JetStream;
 use super::large::{LARGEST_CHUNK, limit};
+use super::stream::find;
 use crate::config::{Nats, UPLOADS};
 
 /// How long [`UPLOADS`] keeps an object that no message refers to, where Hark creates the bucket.
@@ -28,6 +32,20 @@ pub enum Unavailable {
     /// The server does not answer, or refuses.
     #[error("{0}")]
     NotNow(String),
+}
+
+/// The message that describes an object, as far as it is needed here.
+#[derive(Deserialize)]
+pub(super) struct Description {
+    #[serde(default)]
+    pub(super) nuid: String,
+    #[serde(default)]
+    pub(super) deleted: bool,
+}
+
+/// The subject under which its bucket describes an object.
+pub(super) fn described(ObjectRef { bucket, name }: &ObjectRef) -> String {
+    format!("$O.{bucket}.M.{}", URL_SAFE.encode(name))
 }
 
 impl JetStream {
@@ -100,14 +118,22 @@ impl JetStream {
                 }
                 Err(error) => return Err(not_now(&error)),
             };
-            let object = store.get(name).await.map_err(|error| match error.kind() {
-                GetErrorKind::NotFound | GetErrorKind::InvalidName | GetErrorKind::BucketLink => {
-                    Unavailable::Absent(format!(
-                        "the bucket {bucket} has no object {name:?}; put the audio into it before the message is sent"
-                    ))
+            let object = match store.get(name).await {
+                Ok(object) => object,
+                Err(error) => {
+                    let is_absent = match error.kind() {
+                        GetErrorKind::NotFound | GetErrorKind::InvalidName | GetErrorKind::BucketLink => true,
+                        _ => self.is_deleted(place).await,
+                    };
+                    return Err(if is_absent {
+                        Unavailable::Absent(format!(
+                            "the bucket {bucket} has no object {name:?}; put the audio into it before the message is sent"
+                        ))
+                    } else {
+                        not_now(&error)
+                    });
                 }
-                _ => not_now(&error),
-            })?;
+            };
             let found = object.info();
             if (&found.bucket, &found.name) != (bucket, name) {
                 return Err(Unavailable::Absent(format!(
@@ -132,11 +158,20 @@ impl JetStream {
                 Err(error) => return Err(error.to_string()),
             };
             match store.delete(name).await {
-                Err(error) if error.kind() != DeleteErrorKind::NotFound => Err(error.to_string()),
+                Err(error) if error.kind() != DeleteErrorKind::NotFound && !self.is_deleted(place).await => {
+                    Err(error.to_string())
+                }
                 _ => Ok(()),
             }
         };
         self.unless_refused(&[bucket], delete).await.map_err(|refused| refused.to_string())?
+    }
+
+    /// Whether an object was deleted whose description async-nats cannot read: nats-py leaves the time of a deleted one empty.
+    pub(super) async fn is_deleted(&self, place: &ObjectRef) -> bool {
+        let Ok(Some(stream)) = find(self, &format!("OBJ_{}", place.bucket)).await else { return false };
+        let Ok(Some(message)) = self.last_message(&stream, &described(place)).await else { return false };
+        serde_json::from_slice(&message.payload).is_ok_and(|description: Description| description.deleted)
     }
 }
 

@@ -152,6 +152,11 @@ async fn an_object_is_heard_and_deleted_after_its_own_last_event() {
     uploads.put("other", &mut &b"not of this message"[..]).await.unwrap();
     let secret = private.put("secret", &mut audio.as_slice()).await.unwrap();
     uploads.add_link("link", &secret).await.unwrap();
+    // As nats-py deletes an object: without a time.
+    let withdrawn = json!({"name": "withdrawn", "bucket": "HARK_UPLOADS", "nuid": "n", "size": 0, "chunks": 0, "digest": "",
+        "mtime": "", "deleted": true});
+    let subject = "$O.HARK_UPLOADS.M.d2l0aGRyYXdu";
+    context.publish(subject, withdrawn.to_string().into()).await.unwrap().await.unwrap();
     calls.put("garbage", &mut &b"garbage, no audio"[..]).await.unwrap();
     let refer = async |bucket: &str, name: &str| {
         let message = json!({"object": {"bucket": bucket, "name": name}, "metadata": {"of": name}});
@@ -162,6 +167,7 @@ async fn an_object_is_heard_and_deleted_after_its_own_last_event() {
     assert!(uploads.info("day/call 1.wav").await.is_ok(), "its job has not ended");
     for (bucket, name) in [
         ("HARK_UPLOADS", "missing"),
+        ("HARK_UPLOADS", "withdrawn"),
         ("HARK_UPLOADS", "link"),
         ("GONE", "a"),
         ("PRIVATE", "secret"),
@@ -169,18 +175,18 @@ async fn an_object_is_heard_and_deleted_after_its_own_last_event() {
     ] {
         refer(bucket, name).await;
     }
-    hark.ended_jobs(5).await;
+    hark.ended_jobs(6).await;
     // Another daemon, or this one after a restart, goes on with what is spooled.
     hark.restart().await;
     service.set_faults(json!([])).await;
-    let ended = hark.ended_jobs(6).await;
+    let ended = hark.ended_jobs(7).await;
     let outcome = |name: &str| {
         let of = ended.iter().find(|event| event.body["metadata"]["of"] == name).unwrap();
         of.body["error"]["code"].as_str().unwrap_or("completed").to_owned()
     };
-    let outcomes = ["day/call 1.wav", "missing", "link", "a", "secret", "garbage"].map(outcome);
+    let outcomes = ["day/call 1.wav", "missing", "withdrawn", "link", "a", "secret", "garbage"].map(outcome);
     let missing = "ObjectUnavailable";
-    assert_eq!(outcomes, ["completed", missing, missing, missing, "ForbiddenBucket", "NotAudio"]);
+    assert_eq!(outcomes, ["completed", missing, missing, missing, missing, "ForbiddenBucket", "NotAudio"]);
     let done = ended.iter().find(|event| event.kind() == "job.completed").unwrap();
     let recording = &done.body["recording"];
     assert_eq!(

@@ -1,6 +1,8 @@
 //! What the stream's limits remove before it is sent is said.
 
 use async_nats::jetstream::object_store;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -49,10 +51,16 @@ async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
     let golden = include_str!("../../../sdk/tests/events/transcript.final.json");
     let mut body: Value = serde_json::from_str(golden).unwrap();
     body.as_object_mut().unwrap().remove("segments");
-    let mut store = async |count: usize| {
+    let mut store = async |count: usize, is_deleted: bool| {
         let job = Uuid::now_v7();
         body["job"] = json!(job);
         body["segments_object"] = json!({ "bucket": "HARK_TRANSCRIPTS", "name": job.to_string() });
+        if is_deleted {
+            // As nats-py deletes an object: without a time.
+            let subject = format!("$O.HARK_TRANSCRIPTS.M.{}", URL_SAFE.encode(job.to_string()));
+            let deleted = json!({ "name": job, "bucket": "HARK_TRANSCRIPTS", "mtime": "", "deleted": true });
+            stage.context.publish(subject, deleted.to_string().into()).await.unwrap().await.unwrap();
+        }
         stage.store_body(job, 1, "transcript.final", body.to_string()).await;
         stage.taken(count).await;
         let asked = stage.receiver.asked().pop().unwrap();
@@ -60,11 +68,12 @@ async fn a_final_whose_segments_are_gone_is_sent_without_them_and_said() {
         daemon.shows("what was removed", |view| view.removed == count as u64).await;
     };
     // The bucket is gone.
-    store(1).await;
+    store(1, false).await;
     let bucket =
         object_store::Config { bucket: "HARK_TRANSCRIPTS".into(), ..object_store::Config::default() };
     stage.context.create_object_store(bucket).await.unwrap();
-    store(2).await;
-    assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} 2"));
+    store(2, false).await;
+    store(3, true).await;
+    assert!(daemon.metrics.page().contains("hark_webhook_removed_events_total{webhook=\"crm\"} 3"));
     daemon.stop().await;
 }
