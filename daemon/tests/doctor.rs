@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use async_nats::jetstream::stream::Config;
+
 use crate::support::{Emulator, Hark, NatsServer, Setup, free_address, harkd, wav};
 use serde_json::Value;
 
@@ -246,7 +248,7 @@ async fn rights_that_the_user_lacks_are_named_together() {
 async fn a_stream_that_loses_events_is_an_error_before_the_daemon_starts() {
     let (nats, _service, setup) = well().await;
     let context = async_nats::jetstream::new(nats.client().await);
-    let stream = |max_messages_per_subject| async_nats::jetstream::stream::Config {
+    let stream = |max_messages_per_subject| Config {
         name: "HARK_EVENTS".to_owned(),
         subjects: ["job", "annotation", "alert", "plugin", "transcript.segment", "transcript.final"]
             .map(|family| format!("hark.event.{family}.>"))
@@ -264,6 +266,43 @@ async fn a_stream_that_loses_events_is_an_error_before_the_daemon_starts() {
     assert_eq!(finding["level"], "warning", "{finding}");
     assert!(finding["message"].as_str().unwrap().contains("for 1h"), "{finding}");
     assert!(finding["remedy"].as_str().unwrap().contains("--max-age=90d"), "{finding}");
+    context.update_stream(Config { max_messages: 10, ..stream(-1) }).await.unwrap();
+    let visit = Visit::of(&setup).await;
+    assert_eq!(visit.finding("stream HARK_EVENTS")["message"], "keeps at most 10 messages");
+}
+
+#[tokio::test]
+async fn streams_that_lose_recordings_or_cannot_be_made_are_named() {
+    let (nats, _service, setup) = well().await;
+    let context = async_nats::jetstream::new(nats.client().await);
+    let everything = Config { name: "ALL".into(), subjects: vec!["hark.>".into()], ..Config::default() };
+    context.create_stream(everything).await.unwrap();
+    let visit = Visit::of(&setup).await;
+    for (check, subject) in [("stream HARK_EVENTS", "hark.event.job.>"), ("source inbox", "hark.audio.>")] {
+        let finding = visit.finding(check);
+        assert_eq!(finding["level"], "error", "{finding}");
+        let end = format!("cannot be made: the stream ALL captures {subject}");
+        assert!(finding["message"].as_str().unwrap().ends_with(&end), "{finding}");
+    }
+
+    context.delete_stream("ALL").await.unwrap();
+    let audio = |max_age, max_message_size| Config {
+        name: "HARK_AUDIO".into(),
+        subjects: vec!["hark.audio.>".into()],
+        max_age: std::time::Duration::from_secs(max_age),
+        max_message_size,
+        ..Config::default()
+    };
+    context.create_stream(audio(60, -1)).await.unwrap();
+    let said = async || {
+        let visit = Visit::of(&setup).await;
+        let finding = visit.finding("source inbox");
+        assert_eq!(finding["level"], "warning", "{finding}");
+        finding["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(said().await, "HARK_AUDIO removes a message after 1m, heard or not");
+    context.update_stream(audio(0, 1000)).await.unwrap();
+    assert!(said().await.starts_with("HARK_AUDIO takes messages of at most 1000B"));
 }
 
 #[tokio::test]

@@ -12,6 +12,10 @@ use super::{JetStream, Refused};
 /// A smaller reservation is not worth requesting: about an hour of events of a busy source.
 const SMALLEST_RESERVATION: i64 = 64 << 20;
 
+/// What to do where another stream has subjects of one that is to be created.
+pub const OVERLAP: &str =
+    "take those subjects out of the other stream, or name it in nats.audio_stream or nats.events_stream";
+
 /// Why a stream cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -67,6 +71,17 @@ pub async fn find(jetstream: &JetStream, name: &str) -> Result<Option<Stream>, S
             _ => Err(jetstream.silent(error)),
         },
     }
+}
+
+/// The first of these subjects that a stream has, wildcards included, and that stream. `None` also where the server does not tell.
+pub async fn stream_of(jetstream: &JetStream, subjects: &[String]) -> Option<(String, String)> {
+    for subject in subjects {
+        let named = jetstream.stream_by_subject(subject);
+        if let Ok(Ok(name)) = jetstream.unless_refused(&[".STREAM.NAMES\""], named).await {
+            return Some((subject.clone(), name));
+        }
+    }
+    None
 }
 
 /// Whether the stream may contain messages under `subject`, wildcards included. For a stream that is fed from other streams, this cannot be
@@ -178,11 +193,12 @@ fn is_one_of(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
 /// What the operator can do about a stream, or a bucket, that the server refuses to create.
 pub fn remedy(refused: &(dyn std::error::Error + 'static)) -> &'static str {
     let mut causes = std::iter::successors(Some(refused), |error| error.source());
-    let is_limit = |error: &CreateStreamError| {
-        is_one_of(error, &NO_ROOM) || is_one_of(error, &[ErrorCode::MAXIMUM_STREAMS_LIMIT])
-    };
-    if causes.any(|error| error.downcast_ref().is_some_and(is_limit)) {
+    let create = causes.find_map(|error| error.downcast_ref::<CreateStreamError>());
+    let is = |codes: &[ErrorCode]| create.is_some_and(|error| is_one_of(error, codes));
+    if is(&NO_ROOM) || is(&[ErrorCode::MAXIMUM_STREAMS_LIMIT]) {
         "raise JetStream's limits of the server or of this account, or make room in them"
+    } else if is(&[ErrorCode::STREAM_SUBJECT_OVERLAP]) {
+        OVERLAP
     } else {
         "create it by hand, or give this user the right to"
     }
@@ -233,6 +249,7 @@ mod tests {
             (10002, "limits"),
             (10027, "limits"),
             (10122, "limits"),
+            (10065, "other stream"),
             (10058, "right"),
         ] {
             let error = format!(r#"{{"code": 500, "err_code": {code}, "description": "insufficient"}}"#);

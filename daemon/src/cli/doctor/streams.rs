@@ -1,17 +1,21 @@
 //! The streams: whether they are there, take what they have to take, and have room.
 
+use std::time::Duration;
+
 use async_nats::jetstream::account::Account;
-use async_nats::jetstream::stream::{Config as Settings, DiscardPolicy, State};
+use async_nats::jetstream::stream::{Config as Settings, DiscardPolicy, State, StorageType};
 
 use super::finding::{Finding, Level};
 use crate::broker::event_streams::{events_config, keeps_events};
-use crate::broker::stream::{StreamError, captures, find};
+use crate::broker::stream::{OVERLAP, StreamError, captures, find, stream_of};
 use crate::broker::{JetStream, Subjects};
 use crate::config::{Config, NatsSource, Source, show_duration, show_size};
 use crate::counted::counted;
 
 /// Nine tenths of a limit.
 const NEARLY: u64 = 9;
+/// A daemon that is away for so long finds its messages still there.
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn examine(config: &Config, jetstream: &JetStream) -> Vec<Finding> {
     let mut findings = vec![events(config, jetstream).await];
@@ -38,6 +42,13 @@ async fn events(config: &Config, jetstream: &JetStream) -> Finding {
     }
     if let Some(finding) = nearly_full(&check, found, state) {
         return finding;
+    }
+    let most = counted(found.max_messages, "message");
+    let limit = found.max_messages > 0;
+    let limit = limit.then(|| (format!("keeps at most {most}"), edit(found, "--max-msgs=-1")));
+    let cut = "events that are larger are cut";
+    if let Some((message, remedy)) = risk(found).or(limit).or_else(|| small(found, jetstream, cut)) {
+        return Finding::warning(check, message, remedy);
     }
     let age = if found.max_age.is_zero() {
         "for ever".to_owned()
@@ -75,8 +86,43 @@ async fn events(config: &Config, jetstream: &JetStream) -> Finding {
     Finding::ok(check, kept)
 }
 
+/// A setting of a stream that exists with which it may lose what it has; and what to do.
+fn risk(found: &Settings) -> Option<(String, String)> {
+    if found.storage == StorageType::Memory {
+        let message = "is kept in memory, and gone when the nats-server restarts";
+        return Some((message.into(), "make it with file storage".into()));
+    }
+    found.no_ack.then(|| {
+        let message = "has no_ack = true, so no sender learns whether its message is stored";
+        (message.into(), edit(found, "--ack"))
+    })
+}
+
+/// A stream that takes smaller messages than its server.
+fn small(found: &Settings, jetstream: &JetStream, so: &str) -> Option<(String, String)> {
+    let most = usize::try_from(found.max_message_size).ok().filter(|most| *most > 0)?;
+    (most < jetstream.client().server_info().max_payload).then(|| {
+        let message = format!("takes messages of at most {}; {so}", show_size(most as u64));
+        (message, edit(found, "--max-msg-size=-1"))
+    })
+}
+
+fn edit(found: &Settings, flag: &str) -> String {
+    format!("nats stream edit {} {flag}", found.name)
+}
+
+/// A stream that is absent, and that the server would not create: another one has its subjects.
+async fn taken(check: &str, subjects: &[String], jetstream: &JetStream) -> Option<Finding> {
+    let (subject, name) = stream_of(jetstream, subjects).await?;
+    let message = format!("is not there, and cannot be made: the stream {name} captures {subject}");
+    Some(Finding::error(check, message, OVERLAP))
+}
+
 /// Whether there is room for the stream that the daemon will create.
 async fn absent(check: String, wanted: &Settings, jetstream: &JetStream) -> Finding {
+    if let Some(finding) = taken(&check, &wanted.subjects, jetstream).await {
+        return finding;
+    }
     let account = jetstream.query_account().await.ok();
     let limit = |account: &Account| account.limits.max_storage.filter(|limit| *limit >= 0);
     let left = account.and_then(|account| Some(limit(&account)?.saturating_sub_unsigned(account.storage)));
@@ -110,26 +156,53 @@ fn nearly_full(check: &str, found: &Settings, state: &State) -> Option<Finding> 
 
 async fn of_intake(config: &Config, intake: &NatsSource, jetstream: &JetStream) -> Finding {
     let check = format!("source {}", intake.name);
-    let own = intake.stream.is_empty();
+    let own = intake.stream.is_empty() || intake.stream == config.nats.audio_stream;
     let name = if own { &config.nats.audio_stream } else { &intake.stream };
     match find(jetstream, name).await {
         Ok(Some(stream)) => {
             let info = stream.cached_info();
             match captures(&info.config, &intake.subject) {
-                Ok(()) => {
-                    let waiting = counted(info.state.messages, "message");
-                    Finding::ok(check, format!("{name} captures {}; {waiting} in it", intake.subject))
-                }
+                Ok(()) => of_capturing(check, intake, &info.config, &info.state, jetstream),
                 Err(error) => refused(check, &error),
             }
         }
-        Ok(None) if own => Finding::ok(check, format!("{name} is not there yet; harkd makes it")),
+        Ok(None) if own => {
+            let audio = Subjects::new(&config.nats.subject_prefix).audio();
+            let made = || Finding::ok(&check, format!("{name} is not there yet; harkd makes it"));
+            let taken = taken(&check, &[audio], jetstream).await;
+            let named =
+                |finding: Finding| Finding { message: format!("{name} {}", finding.message), ..finding };
+            taken.map_or_else(made, named)
+        }
         Ok(None) => Finding::error(
             check,
             format!("there is no stream {name}"),
             "make it, or leave `stream` of the source empty",
         ),
         Err(error) => refused(check, &error),
+    }
+}
+
+/// A stream that takes the messages of a source.
+fn of_capturing(
+    check: String,
+    intake: &NatsSource,
+    found: &Settings,
+    state: &State,
+    jetstream: &JetStream,
+) -> Finding {
+    let short = (!found.max_age.is_zero() && found.max_age < DAY).then(|| {
+        let age = show_duration(found.max_age);
+        (format!("removes a message after {age}, heard or not"), edit(found, "--max-age=0"))
+    });
+    let refused = "larger ones are refused to their senders";
+    let name = &found.name;
+    match risk(found).or(short).or_else(|| small(found, jetstream, refused)) {
+        Some((message, remedy)) => Finding::warning(check, format!("{name} {message}"), remedy),
+        None => {
+            let waiting = counted(state.messages, "message");
+            Finding::ok(check, format!("{name} captures {}; {waiting} in it", intake.subject))
+        }
     }
 }
 
