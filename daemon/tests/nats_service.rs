@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{CEILING, Emulator, Hark, NatsServer, wait_until};
+use crate::support::{CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 use async_nats::{Client, Message};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -76,6 +76,24 @@ async fn every_daemon_is_found_and_answers_for_itself() {
         counted.filter(|endpoint| endpoint["name"] == "plugins-enable" && endpoint["num_errors"] == 6);
     assert_eq!(counted.count(), 2, "refusals are counted");
     drop(one);
+}
+
+#[tokio::test]
+async fn all_events_of_a_job_are_shown_though_one_answer_has_no_room_for_them() {
+    let nats = NatsServer::configured("max_payload: 72KB").await;
+    let service = Emulator::start(&[]).await;
+    let mut hark = Hark::new().nats(&nats).asr(&service).inbox("inbox", "hark.audio.inbox").start().await;
+    let call = hark.path("call.wav");
+    std::fs::write(&call, wav(1.0, 1)).unwrap();
+    let note = format!("note={}", "x".repeat(2_000));
+    let (code, _, words) = hark.run(&["submit", "--meta", &note, call.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{words}");
+    let job = hark.ended_jobs(1).await[0].job().to_owned();
+    let shown = hark.json(&["jobs", "show", &job]).await;
+    let bodies: Vec<&Value> =
+        shown["events"].as_array().unwrap().iter().map(|event| &event["body"]).collect();
+    let stored = hark.events_of(&job).await;
+    assert_eq!(bodies, stored.iter().map(|event| &event.body).collect::<Vec<_>>());
 }
 
 #[tokio::test]

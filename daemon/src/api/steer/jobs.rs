@@ -29,6 +29,16 @@ pub struct OfJob {
     pub job: Uuid,
 }
 
+/// A request to see a job.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToShow {
+    pub job: Uuid,
+    /// How many of its events the asker has already.
+    #[serde(default)]
+    pub skip: usize,
+}
+
 /// A job with its events.
 #[derive(Debug, Serialize)]
 pub struct Shown {
@@ -36,7 +46,7 @@ pub struct Shown {
     pub job: Listed,
     /// As they were published, in order.
     pub events: Vec<ShownEvent>,
-    /// Further events, which do not fit into the answer.
+    /// How many later events do not fit into the answer; the next request skips those that it has.
     #[serde(skip_serializing_if = "is_zero")]
     pub events_left_out: usize,
 }
@@ -68,11 +78,11 @@ pub async fn list(steer: Steer, filter: Map<String, Value>) -> Result<Page, Refu
 ///
 /// # Errors
 /// [`Refusal::Unknown`] where this daemon has no such job.
-pub async fn show(steer: Steer, OfJob { job }: OfJob) -> Result<Shown, Refusal> {
+pub async fn show(steer: Steer, ToShow { job, skip }: ToShow) -> Result<Shown, Refusal> {
     let moment = steer.moment();
     let read = move |connection: &_| {
         let Some(found) = view::find(connection, job, &moment)? else { return Ok(None) };
-        let events = view::events(connection, job)?.into_iter().map(ShownEvent::new).collect();
+        let events = view::events(connection, job)?.into_iter().skip(skip).map(ShownEvent::new).collect();
         Ok(Some(Shown { job: found, events, events_left_out: 0 }))
     };
     let shown = steer.ledger.read(read).await?.ok_or_else(|| unknown(job))?;

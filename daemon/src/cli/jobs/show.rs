@@ -4,21 +4,20 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::api::service::Identity;
 use crate::cli::daemons::{PATIENCE, ask};
 use crate::cli::event_line::{self, Layout};
 use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style};
-use crate::cli::{Exit, has_reader, print, say, write_json};
+use crate::cli::{Exit, has_reader, print, write_json};
 use crate::config::Config;
-use crate::counted::counted;
 
 /// Prints a job and its events, as the lines of `harkd tail`.
 ///
 /// # Errors
 /// 1 when no daemon has the job, 69 when a daemon that may have it does not answer.
 pub(super) async fn show(config: &Config, id: Uuid, as_json: bool) -> Result<(), Exit> {
-    let answers = ask(config, "jobs.show", &json!({ "job": id }), PATIENCE).await?;
-    let (daemon, mut job) = answers.of_its_daemon(&format!("job {id}"))?;
+    let (daemon, mut job) = whole(config, id).await?;
     if as_json {
         job["daemon"] = json!(daemon.daemon);
         print(|out| write_json(out, &job))?;
@@ -60,11 +59,22 @@ pub(super) async fn show(config: &Config, id: Uuid, as_json: bool) -> Result<(),
             return Ok(());
         }
     }
-    if let Some(more) = job["events_left_out"].as_u64() {
-        say(&format!(
-            "left out of the answer: {}; GET /api/jobs/{id}/events has all",
-            counted(more, "later event")
-        ));
-    }
     Ok(())
+}
+
+/// The job with all of its events: one answer may have only the first of them.
+async fn whole(config: &Config, id: Uuid) -> Result<(Identity, Value), Exit> {
+    let mut events = Vec::new();
+    loop {
+        let request = json!({ "job": id, "skip": events.len() });
+        let answers = ask(config, "jobs.show", &request, PATIENCE).await?;
+        let (daemon, mut job) = answers.of_its_daemon(&format!("job {id}"))?;
+        let further = job["events"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let is_all = further.is_empty() || job["events_left_out"].is_null();
+        events.extend(further);
+        if is_all {
+            job["events"] = Value::Array(events);
+            return Ok((daemon, job));
+        }
+    }
 }
