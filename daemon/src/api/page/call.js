@@ -12,12 +12,14 @@ export class Call {
   final = null;
   end = null;
   #taken = new Set();
+  #length = null;
 
   /** Takes one event, in order. Returns whether it was new. */
   take(kind, body) {
     if (kind === "transcript.partial") return this.#partial(body);
     if (this.#taken.has(body.sequence)) return false;
     this.#taken.add(body.sequence);
+    this.#length = body.recording?.duration_ms ?? this.#length;
     switch (kind) {
       case "job.accepted":
         this.accepted = body;
@@ -64,7 +66,7 @@ export class Call {
   /** The length of the recording, or what is known of it. */
   get duration() {
     const ends = this.segments.map((segment) => segment.end_ms ?? 0);
-    return this.final?.recording?.duration_ms ?? this.accepted?.recording?.duration_ms ?? Math.max(0, ...ends);
+    return this.#length ?? Math.max(0, ...ends);
   }
 
   /** The channels that say something, in order, each with its role. */

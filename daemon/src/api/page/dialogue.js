@@ -1,5 +1,5 @@
 // The call as a dialogue: who said what and when, and the alerts where they happened.
-import { fill, h, icon } from "./dom.js";
+import { fill, h, icon, update } from "./dom.js";
 import { place } from "./format.js";
 import { severity, who } from "./parts.js";
 import { t, word } from "./words.js";
@@ -10,6 +10,8 @@ export class Dialogue {
   #lines = h("ol.lines");
   #live = h("ul.lines.live");
   #spoken = [];
+  /** The lines as they stand, by what they say. */
+  #drawn = new Map();
 
   /** `player`: where lines are heard; null: they cannot be. */
   constructor(player) {
@@ -22,15 +24,22 @@ export class Dialogue {
     const { lines, whole } = call.dialogue;
     fill(this.#whole, whole.length > 0 ? h("ul.whole", { "aria-label": t("alert.whole") }, whole.map((alert) => h("li", mark(alert)))) : null);
     this.#spoken = [];
+    const drawn = new Map();
     let last = null;
     const items = lines.map((line) => {
-      if (line.alert) return h("li.line", h("span"), h("span"), h("div.said", mark(line.alert)));
-      const name = who(line.segment);
-      const item = this.#line(line, name, name !== last);
+      const name = line.alert ? last : who(line.segment);
+      const key = JSON.stringify([line, name !== last]);
+      const make = () => (line.alert ? h("li.line", h("span"), h("span"), h("div.said", mark(line.alert))) : this.#line(line, name, name !== last));
+      // A line that is as it was stays: a person may be on it.
+      const item = (drawn.has(key) ? null : this.#drawn.get(key)) ?? make();
+      drawn.set(key, item);
+      if (!line.alert && line.segment.begin_ms !== null) this.#spoken.push([line.segment.begin_ms, line.segment.end_ms, item]);
       last = name;
       return item;
     });
-    fill(this.#lines, items.length > 0 ? items : plain(call));
+    this.#drawn = drawn;
+    if (items.length > 0) update(this.#lines, items);
+    else fill(this.#lines, plain(call));
     this.drawLive(call);
   }
 
@@ -62,7 +71,6 @@ export class Dialogue {
       ),
     );
     item.classList.toggle("playable", canPlay);
-    if (isTimed) this.#spoken.push([segment.begin_ms, segment.end_ms, item]);
     return item;
   }
 

@@ -32,6 +32,27 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** As `fill`, and a control that has the focus keeps it if it is there again. */
+export function refill(element, ...children) {
+  const controls = () => [...element.querySelectorAll("a, button")];
+  const before = controls();
+  const at = before.indexOf(document.activeElement);
+  fill(element, ...children);
+  const again = controls()[at];
+  if (again?.textContent === before[at]?.textContent) again?.focus();
+}
+
+/** Puts these children in the place of those that an element has. Those that stay are not moved: they keep focus, selection and what is open. */
+export function update(element, children) {
+  const wanted = new Set(children);
+  for (const child of [...element.childNodes]) if (!wanted.has(child)) child.remove();
+  let next = element.firstChild;
+  for (const child of children) {
+    if (child === next) next = next.nextSibling;
+    else element.insertBefore(child, next);
+  }
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Lines of the icons, in a square of 16. */

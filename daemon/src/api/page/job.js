@@ -2,8 +2,8 @@
 import { Refused, follow, get, post } from "./api.js";
 import { Call } from "./call.js";
 import { Dialogue } from "./dialogue.js";
-import { fill, h } from "./dom.js";
-import { events } from "./events.js";
+import { fill, h, refill } from "./dom.js";
+import { Events } from "./events.js";
 import { errorOf, factsOf } from "./facts.js";
 import { section, state, trouble } from "./parts.js";
 import { Player } from "./player.js";
@@ -36,17 +36,18 @@ export async function job(frame, id) {
   // What is no audio has no length.
   const player = shown.playable && shown.duration_ms !== null ? new Player(id) : null;
   const dialogue = new Dialogue(player);
-  const places = { head: h("div"), facts: h("div"), said: h("div"), line: h("div"), talk: h("div"), events: h("div") };
+  const events = new Events();
+  const places = { head: h("div"), facts: h("div"), said: h("div"), line: h("div"), talk: h("div") };
   const go = (ms) => player?.play(ms);
 
   const draw = () => {
-    fill(places.head, head(shown, rights, places.said), errorOf(shown));
-    fill(places.facts, factsOf(shown, call));
+    refill(places.head, head(shown, rights, places.said), errorOf(shown));
+    refill(places.facts, factsOf(shown, call));
     dialogue.draw(call);
     const drawn = timeline(call, go);
     fill(places.line, drawn ? section("timeline", t("timeline.title"), drawn) : null);
     fill(places.talk, call.speech ? section("talk", t("talk.title"), talk(call.speech, call.duration)) : null);
-    fill(places.events, section("events", t("events.title"), events(told.events)));
+    events.draw(told.events);
   };
   const take = () => {
     for (const { kind, body } of told.events) call.take(kind, body);
@@ -61,7 +62,7 @@ export async function job(frame, id) {
     section("dialogue", t("dialogue.title"), dialogue.element),
     ...(player ? [player.element] : []),
     places.talk,
-    places.events,
+    section("events", t("events.title"), events.element),
   );
   draw();
   document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" });
