@@ -190,13 +190,14 @@ impl Listener {
 
     fn stored(&mut self, told: Told) -> Option<Line> {
         let stream_seq = told.stream_seq?;
-        let is_new = self.sent.note(stream_seq);
+        let is_new = self.sent.note((told.job, told.sequence), stream_seq);
         let is_wanted = self.wanted.wants(&told.kind, &told.source, told.job);
         (is_new && is_wanted).then(|| line(&told.kind, Some(stream_seq), told.body.get()))
     }
 
     async fn published(&mut self, event: &Published) -> Result<Option<Line>, LedgerError> {
-        if event.stream_seq.is_some_and(|stream_seq| !self.sent.note(stream_seq))
+        let stored = event.sequence.zip(event.stream_seq);
+        if stored.is_some_and(|(sequence, stream_seq)| !self.sent.note((event.job, sequence), stream_seq))
             || !self.wanted.wants(&event.kind, &event.source, event.job)
         {
             return Ok(None);
@@ -229,10 +230,10 @@ fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
     }
 }
 
-/// The stored events that were sent last, by their sequence in the stream.
+/// The stored events that were sent last, by job and sequence: a stream that was made anew counts from 1 again.
 struct Sent {
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
+    known: HashSet<(Uuid, u64)>,
+    order: VecDeque<(Uuid, u64)>,
     /// The highest sequence that was sent; before the first event, the sequence that the listener begins behind.
     last: u64,
 }
@@ -243,11 +244,11 @@ impl Sent {
     }
 
     /// Whether an event is new.
-    fn note(&mut self, stream_seq: u64) -> bool {
-        if !self.known.insert(stream_seq) {
+    fn note(&mut self, event: (Uuid, u64), stream_seq: u64) -> bool {
+        if !self.known.insert(event) {
             return false;
         }
-        self.order.push_back(stream_seq);
+        self.order.push_back(event);
         self.last = self.last.max(stream_seq);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()

@@ -20,10 +20,13 @@ fn a_listener_hears_what_it_asked_for() {
 #[test]
 fn an_event_that_comes_twice_is_sent_once() {
     let mut sent = Sent::behind(3);
-    assert!(sent.note(7) && sent.note(5) && !sent.note(7));
+    let mut note = |job: u128, sequence, stream_seq| sent.note((Uuid::from_u128(job), sequence), stream_seq);
+    assert!(note(1, 2, 7) && note(1, 1, 5) && !note(1, 2, 7));
+    // The stream was made anew.
+    assert!(note(2, 1, 5));
     assert_eq!(sent.last, 7);
-    for stream_seq in 10..10 + REMEMBERED as u64 {
-        assert!(sent.note(stream_seq));
+    for sequence in 10..10 + REMEMBERED as u64 {
+        assert!(sent.note((Uuid::nil(), sequence), sequence));
     }
     assert_eq!(sent.known.len(), REMEMBERED);
 }
