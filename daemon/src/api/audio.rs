@@ -70,7 +70,9 @@ fn open(job: &Job) -> Result<(File, u64), Problem> {
         return Err(other());
     };
     let file = audio::open_below(root, below).map_err(|error| match error {
-        Unopened::Fault(fault) | Unopened::Missing(fault) => Problem::unknown(fault.message),
+        Unopened::Fault(_) | Unopened::Missing(_) => {
+            Problem::unknown("the recording is not where it was heard any more")
+        }
         Unopened::NotNow(error) => unopened(error.to_string()),
     })?;
     let not_now = |error: std::io::Error| unopened(error.to_string());

@@ -69,11 +69,18 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
                 }
             }
             Some(Command::Retry { name }) => {
-                let say = |retried: &Retried| match retried.events {
-                    0 => format!("{name}: nothing was set aside; what waits is tried again now"),
-                    events => {
-                        format!("{name}: sends again {} that it had set aside", counted(events, "event"))
-                    }
+                let say = |&Retried { events, is_paused }: &Retried| {
+                    let found = match events {
+                        0 => "nothing was set aside".to_owned(),
+                        _ => format!("{} had been set aside", counted(events, "event")),
+                    };
+                    let then = match is_paused {
+                        true => format!(
+                            "the webhook is paused, and sends again after: harkd webhooks resume {name}"
+                        ),
+                        false => "what waits is sent again now".to_owned(),
+                    };
+                    format!("{name}: {found}; {then}")
                 };
                 steer(&config, "retry", name, args.json, say).await.map(|_| ())
             }

@@ -49,7 +49,7 @@ async fn an_operator_sees_tests_and_resumes_webhooks() {
     assert!(listed.contains("410 Gone; mend the receiver, then: harkd webhooks resume crm"), "{listed}");
     assert!(!listed.contains("of-the-url") && !listed.contains("next try"), "{listed}");
     let retried = text(&harkd(&one, &["retry", "crm"]).await);
-    assert!(retried.contains("nothing was set aside"), "{retried}");
+    assert!(retried.contains("nothing was set aside; the webhook is paused"), "{retried}");
     let resumed = harkd(&two, &["resume", "crm"]).await;
     assert!(resumed.status.success() && text(&resumed).contains("crm goes on"), "{}", text(&resumed));
     wait_until("the final", CEILING, async || {

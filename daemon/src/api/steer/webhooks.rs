@@ -21,6 +21,8 @@ pub struct Nothing {}
 pub struct Retried {
     /// How many events were set aside.
     pub events: u64,
+    /// Nothing is sent before the pause ends.
+    pub is_paused: bool,
 }
 
 /// What the end of a pause found.
@@ -51,7 +53,9 @@ pub async fn test(steer: Steer, Named { name }: Named) -> Result<Tested, Refusal
 /// As [`test()`].
 pub async fn retry(steer: Steer, Named { name }: Named) -> Result<Retried, Refusal> {
     let events = steer.webhooks.retry(&name).await.map_err(|refused| refusal(refused, &name))?;
-    Ok(Retried { events })
+    let mut views = steer.webhooks.list().into_iter();
+    let is_paused = views.any(|view| view.name == name && view.paused.is_some());
+    Ok(Retried { events, is_paused })
 }
 
 /// Ends a pause, for every daemon.
