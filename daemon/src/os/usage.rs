@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that a file or folder takes up at least, for its entry and its inode.
 const LEAST: u64 = 4_096;
+/// Bytes of the longest path of a folder that is listed: the kernel takes paths of less than 4,096, and a name in the folder has up to 255.
+const LONGEST: usize = 4_095 - 256;
 
 /// A file or folder below a folder.
 #[derive(Debug)]
 pub struct Entry {
     pub path: PathBuf,
     pub is_folder: bool,
+    /// A folder whose path is so long that its content is left out.
+    pub is_too_deep: bool,
     /// Its length, at least 4 KiB; a sparse file takes up less on the disk.
     pub bytes: u64,
     /// Time of its last change (ctime: content, name or attributes): seconds and nanoseconds.
@@ -32,12 +36,15 @@ pub fn below(folder: &Path) -> impl Iterator<Item = Entry> {
                 continue;
             };
             let Ok(metadata) = found.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(found.path());
+            let path = found.path();
+            let is_too_deep = metadata.is_dir() && path.as_os_str().len() > LONGEST;
+            if metadata.is_dir() && !is_too_deep {
+                folders.push(path.clone());
             }
             return Some(Entry {
-                path: found.path(),
+                path,
                 is_folder: metadata.is_dir(),
+                is_too_deep,
                 bytes: metadata.len().max(LEAST),
                 changed: (metadata.ctime(), metadata.ctime_nsec()),
             });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{LOOK, Supervisor};
 use crate::os;
@@ -53,19 +54,33 @@ impl OwnFolder {
             .map_or(self.memory_limit, |eighth| eighth.min(self.memory_limit))
     }
 
-    /// Whether the folder holds more than [`Self::most`]. Blocking.
+    /// Whether the folder holds more than [`Self::most`], or folders too deep to be measured. Blocking.
     fn is_over(&self) -> bool {
         let most = self.most();
         let mut held = 0;
         usage::below(&self.path).any(|entry| {
             held += entry.bytes;
-            held > most
+            held > most || entry.is_too_deep
         })
+    }
+
+    /// Moves up what lies too deep to be measured, as far as it is of this daemon's time.
+    fn raise_what_is_too_deep(&self) {
+        loop {
+            let deep = usage::below(&self.path).filter(|it| it.is_too_deep && it.changed >= self.since);
+            let deep: Vec<PathBuf> = deep.map(|entry| entry.path).collect();
+            let raise = |path: &PathBuf| std::fs::rename(path, self.path.join(Uuid::now_v7().to_string()));
+            // What cannot be moved stays, and the plugin in quarantine.
+            if deep.iter().map(raise).filter(Result::is_ok).count() == 0 {
+                return;
+            }
+        }
     }
 
     /// Removes the newest entries, but none from before this daemon started, until the folder is within its limit. Returns the number of
     /// bytes removed. Blocking; the plugin's process must have ended.
     fn cut_back(&self) -> u64 {
+        self.raise_what_is_too_deep();
         let most = self.most();
         let entries: Vec<Entry> = usage::below(&self.path).collect();
         let mut held: u64 = entries.iter().map(|entry| entry.bytes).sum();
@@ -103,8 +118,8 @@ impl Supervisor {
         let path = folder.path.display().to_string();
         self.count("folder");
         self.quarantine(format!(
-            "its folder {path} held more than {} bytes (`memory_limit`, and at most an eighth of the disk); its newest files were removed; \
-             have it keep less there, or raise `memory_limit`",
+            "its folder {path} held more than {} bytes (`memory_limit`, and at most an eighth of the disk), or folders too deep to be measured; \
+             its newest files were removed; have it keep less there, or raise `memory_limit`",
             folder.most()
         ));
         let removed_bytes = spawn_blocking(move || folder.cut_back()).await.unwrap_or_default();
@@ -116,6 +131,8 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn write(folder: &Path, name: &str, bytes: usize) {
@@ -148,6 +165,19 @@ mod tests {
         let later = OwnFolder { since: (i64::MAX, 0), ..own.clone() };
         assert!(later.is_over());
         assert_eq!(later.cut_back(), 0, "what a plugin had before the daemon began is its own");
+    }
+
+    #[test]
+    fn what_lies_too_deep_to_be_measured_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnFolder { since: (0, 0), ..OwnFolder::new(folder.path(), 1 << 20) };
+        let deep: PathBuf = std::iter::repeat_n("d".repeat(200), 60).collect();
+        let deepest = os::Folder::open(folder.path()).unwrap().make(&deep).unwrap();
+        let name = std::ffi::OsStr::new("hidden");
+        deepest.entry(name).create().unwrap().write_all(&vec![1; 2_000_000]).unwrap();
+        assert!(own.is_over());
+        assert!(own.cut_back() > 1_000_000);
+        assert!(!own.is_over());
     }
 
     #[test]
