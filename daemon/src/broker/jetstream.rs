@@ -66,14 +66,11 @@ impl JetStream {
     ///
     /// # Errors
     /// The server's refusal.
-    pub fn unless_refused<'a, T>(
-        &'a self,
-        named: &'a [&'a str],
-        request: impl Future<Output = T> + 'a,
-    ) -> impl Future<Output = Result<T, Refused>> + 'a
-    where
-        T: 'a,
-    {
+    pub fn unless_refused<T>(
+        &self,
+        named: &[&str],
+        request: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Refused>> {
         self.refusals.unless_refused(named, request)
     }
 

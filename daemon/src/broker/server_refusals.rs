@@ -115,14 +115,11 @@ impl ServerRefusals {
     ///
     /// # Errors
     /// The server's refusal, as soon as it arrives: the request alone would wait for its timeout.
-    pub fn unless_refused<'a, T>(
-        &'a self,
-        named: &'a [&'a str],
-        request: impl Future<Output = T> + 'a,
-    ) -> impl Future<Output = Result<T, Refused>> + 'a
-    where
-        T: 'a,
-    {
+    pub fn unless_refused<T>(
+        &self,
+        named: &[&str],
+        request: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Refused>> {
         // The client's request futures are large and deeply nested: each future that waits for one unboxed has room for it, so that they would
         // overflow a thread's stack. An async function would have room for its argument too.
         let request = Box::pin(request);

@@ -138,10 +138,7 @@ impl Bucket {
     }
 
     /// The outcome of a request about the bucket, or the server's refusal of the request.
-    fn asked<'a, T: 'a>(
-        &'a self,
-        request: impl Future<Output = T> + 'a,
-    ) -> impl Future<Output = Result<T, Unconfirmed>> + 'a {
+    fn asked<T>(&self, request: impl Future<Output = T>) -> impl Future<Output = Result<T, Unconfirmed>> {
         // In a box, as `unless_refused` has it: nearly everything that a job does waits for its claim.
         let request = Box::pin(request);
         async move {
