@@ -58,7 +58,7 @@ impl Subject {
         Ok(consumer)
     }
 
-    /// Says that the consumer was made for another config: a daemon that still runs with it is not told.
+    /// Warns that this daemon changes the consumer of another config: a daemon that still runs with that config is not informed.
     async fn warn_of_change(&self, stream: &Stream, config: &pull::Config, named: &str) {
         let Some(durable) = &config.durable_name else { return };
         let found = self.around.jetstream.unless_refused(&[named], stream.consumer_info(durable)).await;
@@ -70,8 +70,8 @@ impl Subject {
                 consumer = durable,
                 subject = was.filter_subject,
                 ack_wait = ?was.ack_wait,
-                "the consumer had this subject and ack_wait, and is changed to those of this config; a daemon that still runs with the former \
-                 ones hears no messages of its subject, or loses recordings under way: give all daemons of a source the same"
+                "this daemon changes the consumer from this subject and ack_wait to those of its config; a daemon that still runs with the \
+                 former ones gets no messages of its subject, or loses recordings under way: give all daemons of a source the same"
             );
         }
     }
