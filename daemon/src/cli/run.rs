@@ -47,8 +47,8 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
     }
 }
 
-/// A takeover is polled through dozens of futures: compiled without optimization it has taken 1.8 MiB of a thread's stack, and the default is 2 MiB.
-/// Pages that no thread has touched cost nothing.
+/// A takeover is polled through dozens of futures: compiled without optimization it has taken 1.8 MiB of a thread's stack, and the default
+/// is 2 MiB. Pages that no thread has touched cost nothing.
 const STACK: usize = 8 << 20;
 
 fn runtime() -> io::Result<Runtime> {

@@ -44,7 +44,7 @@ pub fn held() -> io::Result<Held> {
 mod tests {
     use super::*;
 
-    /// Other tests of this process open, close and free at the same time, so that one look may miss what this test holds.
+    /// Other tests of this process close files and free memory at the same time, so that one look may miss what this test holds.
     #[test]
     fn what_is_held_is_counted() {
         let seen = (0..100).any(|_| {

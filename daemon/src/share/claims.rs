@@ -1,8 +1,9 @@
 //! Several daemons, one stream: each job of a message has one owner, and the key-value bucket `HARK_JOBS` tells all daemons which.
 //!
 //! Every change of a claim is a revision-checked update, so if two daemons claim a job, one of them gets it. The owner reads its claim
-//! before it completes a request that may cost, unless it did so a moment ago. A daemon that takes a job over appends an event of its own behind the events of the former owner,
-//! so that the server refuses the events that the former owner may still send. Jobs of folders have no ticket and cause no traffic here.
+//! before it completes a request that may cost, unless it did so a moment ago. A daemon that takes a job over appends an event of its own
+//! behind the events of the former owner, so that the server refuses the events that the former owner may still send. Jobs of folders have
+//! no ticket and cause no traffic here.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;

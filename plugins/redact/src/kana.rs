@@ -133,7 +133,8 @@ pub(crate) fn resolve(text: &str, atoms: &mut [Atom]) {
     }
 }
 
-/// まる九まる, 八五二のまる: beside a number まる is a digit, by itself also after a pause: 八五二、えっと、まる. In まる一日 (a whole day) it is none.
+/// まる九まる, 八五二のまる: beside a number まる is a digit, by itself also after a pause: 八五二、えっと、まる. In まる一日 (a whole day) it
+/// is none.
 fn zeros_beside_numbers(text: &str, atoms: &mut [Atom]) {
     let is_zero = |atom: &Atom| matches!(atom.what, What::Kana { digit: '0', is_strong: false });
     let is_number = |atom: &Atom| matches!(atom.what, What::Number(_));
