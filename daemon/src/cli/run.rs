@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,8 +52,12 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
 /// is 2 MiB. Pages that no thread has touched cost nothing.
 const STACK: usize = 8 << 20;
 
+/// For how long a thread for blocking work waits for its next work. The work goes to the thread that has waited longest, so that after a
+/// burst some work a second would keep dozens of threads for as long as it comes if each waited for tokio's 10 s.
+const THREAD_WAITS: Duration = Duration::from_secs(1);
+
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()
+    Builder::new_multi_thread().thread_stack_size(STACK).thread_keep_alive(THREAD_WAITS).enable_all().build()
 }
 
 /// Receives SIGHUP from now on: its default action would end the process in the middle of requests that cost money. Signals that come during a
