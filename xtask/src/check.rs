@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::servers::KEY;
 use crate::speech::{Speech, Unavailable};
 use crate::workspace::Workspace;
 use crate::{debian, nats_server, python, terminal, test_binaries};
@@ -82,16 +81,13 @@ fn steps(workspace: &Workspace, options: &Options, report: &mut Report) -> anyho
     }
     let mut passed_alone = Vec::new();
     report.step("tests", || {
-        passed_alone = test_binaries::run(workspace, &environment)?;
+        passed_alone = test_binaries::run(workspace, &environment, listens)?;
         Ok(())
     })?;
     report
         .remarks
         .extend(passed_alone.iter().map(|test| format!("{test} FAILED AMONG THE OTHERS and passed alone")));
-    report.cargo("stand-in", demo(workspace, &["--emulator"]))?;
-    if listens {
-        report.cargo("demo", demo(workspace, &[]))?;
-    } else {
+    if !listens {
         report.remarks.push(NOT_HEARD.to_owned());
     }
     let mut docs = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
@@ -114,13 +110,6 @@ const NOT_SEEN: &str = "NO PAGE WAS SEEN IN A BROWSER, for chromium is not insta
 /// Why there is no demo that recognizes.
 const NOT_HEARD: &str = "NO SPEECH WAS RECOGNIZED: the packages of the speech server cannot be had; only the stand-in's demo was run, and the \
                          test real_speech was skipped";
-
-/// A demo that ends by itself. It must not use the cloud's service, which costs.
-fn demo(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = workspace.cargo(&["run", "--quiet", "--package", "xtask", "--", "demo", "--once"]);
-    command.args(arguments).env_remove(KEY);
-    command
-}
 
 /// What was done so far, and how long it took.
 #[derive(Default)]

@@ -1,5 +1,6 @@
-//! The test programs, three at a time, and beside them those that mostly wait for timers of other programs: one after the other, as `cargo
-//! test` runs them, their waits would add up. The daemon's stories are one program; each story is a process of its own here.
+//! The test programs, three at a time, and beside them a fourth that mostly waits for timers of other programs: one after the other, as `cargo
+//! test` runs them, their waits would add up. The daemon's stories are one program; each module of them is a process of its own here. The
+//! demos run among them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
+use crate::servers::KEY;
 use crate::workspace::Workspace;
 
 /// Three keep two cores busy; more would slow the tests' timers: each program runs as many tests at a time as there are cores.
@@ -19,11 +21,29 @@ const AT_A_TIME: usize = 3;
 const STORIES: &str = "stories";
 
 /// The longest come first, so that none runs alone at the end.
-const LONGEST: [&str; 3] = ["chaos", "two_daemons", "stalled"];
+const LONGEST: [&str; 13] = [
+    "faults",
+    "audio_worker",
+    "two_daemons",
+    "directory",
+    "intake",
+    "page",
+    "inbox",
+    "chaos",
+    "local_faults",
+    "broker",
+    "webhooks",
+    "large_events",
+    "harkd",
+];
 
-/// They take hardly any processor time: they wait for a redelivery, a timeout, a broker that is stopped. One of them runs beside the
-/// others.
-const WAITING: [&str; 4] = ["faults", "broker", "inbox", "intake"];
+/// They take hardly any processor time: they wait for a redelivery, a timeout, a broker that is stopped, a reader's eye. One of them runs
+/// beside the others.
+const WAITING: [&str; 6] = ["faults", "broker", "inbox", "intake", STAND_IN, DEMO];
+
+/// The demo with the emulator, and with a real speech server.
+const STAND_IN: &str = "stand-in";
+const DEMO: &str = "demo";
 
 /// A message of cargo about a build result.
 #[derive(Debug, Deserialize)]
@@ -52,9 +72,16 @@ struct Run {
     title: String,
     name: String,
     program: PathBuf,
-    package: PathBuf,
-    /// The tests to run; all if there are none.
-    tests: Vec<String>,
+    /// The folder of its package.
+    folder: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Run {
+    /// The same program with only these tests.
+    fn only(&self, tests: Vec<String>) -> Run {
+        Run { arguments: ["--exact".to_owned()].into_iter().chain(tests).collect(), ..self.clone() }
+    }
 }
 
 struct Ran {
@@ -64,14 +91,21 @@ struct Ran {
 }
 
 /// Builds and runs all of them; the output of each is printed when it has ended. A test of [`TIMED`] that failed among the others is run
-/// again alone. The examples in the docs come last.
+/// again alone. The examples in the docs come last. `listens`: there is a speech server for the demo.
 ///
 /// Returns the tests that passed only alone.
 ///
 /// # Errors
-/// When something does not build, or names the binaries that failed.
-pub(crate) fn run(workspace: &Workspace, environment: &[(&str, PathBuf)]) -> anyhow::Result<Vec<String>> {
-    let runs = Mutex::new(runs(&build(workspace)?)?);
+/// When something does not build, or names the programs that failed.
+pub(crate) fn run(
+    workspace: &Workspace,
+    environment: &[(&str, PathBuf)],
+    listens: bool,
+) -> anyhow::Result<Vec<String>> {
+    let mut runs = runs(&build(workspace)?)?;
+    runs.extend(demos(workspace, listens));
+    runs.sort_by_key(|run| LONGEST.iter().position(|name| *name == run.name).unwrap_or(LONGEST.len()));
+    let runs = Mutex::new(VecDeque::from(runs));
     let (tell, ended) = mpsc::channel();
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
@@ -99,6 +133,22 @@ pub(crate) fn run(workspace: &Workspace, environment: &[(&str, PathBuf)]) -> any
     Ok(passed_alone)
 }
 
+/// The demos; they end by themselves.
+fn demos(workspace: &Workspace, listens: bool) -> Vec<Run> {
+    let demo = |name: &str, options: &[&str]| Run {
+        title: name.to_owned(),
+        name: name.to_owned(),
+        program: workspace.built("xtask"),
+        folder: workspace.path("xtask"),
+        arguments: ["demo", "--once"].iter().chain(options).map(|&argument| argument.to_owned()).collect(),
+    };
+    let mut demos = vec![demo(STAND_IN, &["--emulator"])];
+    if listens {
+        demos.push(demo(DEMO, &[]));
+    }
+    demos
+}
+
 /// So many tests may pass only alone in one run: more are no accident of a busy machine.
 const PASS_ALONE: usize = 3;
 
@@ -122,10 +172,7 @@ fn again(failed: Vec<Ran>, environment: &[(&str, PathBuf)]) -> anyhow::Result<Ve
         }
         for test in tests {
             println!("{test} is run again, alone");
-            if print(&run_one(
-                Run { title: title.clone(), tests: vec![test.clone()], ..ran.run.clone() },
-                environment,
-            )) {
+            if print(&run_one(ran.run.only(vec![test.clone()]), environment)) {
                 passed.push(test);
             } else if !wrong.contains(&title) {
                 wrong.push(title.clone());
@@ -164,29 +211,28 @@ fn build(workspace: &Workspace) -> anyhow::Result<Vec<Artifact>> {
     Ok(programs)
 }
 
-/// Every program once, but the stories by their modules; the longest first.
-fn runs(programs: &[Artifact]) -> anyhow::Result<VecDeque<Run>> {
+/// Every program once, but the stories by their modules.
+fn runs(programs: &[Artifact]) -> anyhow::Result<Vec<Run>> {
     let mut runs = Vec::new();
     for artifact in programs {
         let Some(program) = &artifact.executable else { continue };
         let package = artifact.manifest_path.parent().unwrap_or(&artifact.manifest_path);
         let folder = package.file_name().unwrap_or_default().to_string_lossy();
         let kind = artifact.target.kind.first().map_or("", String::as_str);
-        let run = |name: &str, tests| Run {
+        let run = |name: &str| Run {
             title: format!("{folder} {kind} {name}"),
             name: name.to_owned(),
             program: program.clone(),
-            package: package.to_owned(),
-            tests,
+            folder: package.to_owned(),
+            arguments: Vec::new(),
         };
         if artifact.target.name == STORIES {
-            runs.extend(stories(program, package)?.into_iter().map(|(story, tests)| run(&story, tests)));
+            runs.extend(stories(program, package)?.into_iter().map(|(story, tests)| run(&story).only(tests)));
         } else {
-            runs.push(run(&artifact.target.name, Vec::new()));
+            runs.push(run(&artifact.target.name));
         }
     }
-    runs.sort_by_key(|run| LONGEST.iter().position(|name| *name == run.name).unwrap_or(LONGEST.len()));
-    Ok(runs.into())
+    Ok(runs)
 }
 
 /// The tests of each module, as the program lists them: `module::test: test`.
@@ -224,14 +270,13 @@ const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
 fn run_one(run: Run, environment: &[(&str, PathBuf)]) -> Ran {
     let begin = Instant::now();
-    let mut command = Command::new(&run.program);
-    if !run.tests.is_empty() {
-        command.arg("--exact").args(&run.tests);
-    }
-    let output = command
-        .current_dir(&run.package)
+    let output = Command::new(&run.program)
+        .args(&run.arguments)
+        .current_dir(&run.folder)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
-        .env("CARGO_MANIFEST_DIR", &run.package)
+        // Nothing here may use the cloud's service, which costs.
+        .env_remove(KEY)
+        .env("CARGO_MANIFEST_DIR", &run.folder)
         .env(PROPERTY_SEED, std::env::var_os(PROPERTY_SEED).unwrap_or_else(|| "1".into()))
         .stdin(Stdio::null())
         .output();
