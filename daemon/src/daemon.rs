@@ -1,5 +1,5 @@
-//! Runs what [`Daemon::build`] has wired: `run` starts it and stops it from
-//! the front: first no new recordings, then no new requests, then what is under way is finished, published and acknowledged.
+//! Runs the parts that [`Daemon::build`] has wired: `run` starts them, and stops them from the front. First the daemon takes no new recordings,
+//! then it sends no new requests, then it finishes, publishes and acknowledges the work under way.
 
 mod budget_gauges;
 mod build;

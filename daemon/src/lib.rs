@@ -9,10 +9,10 @@
 //!             (SQLite)                 per plugin)
 //! ```
 //!
-//! A recording enters at the left and leaves at the right as events. Its row in the ledger drives it: rooms do not call each other; each
-//! carries out a duty and reports a fact. The state of a row names the next duty ([`job::Duty`]); for each duty the room [`work`] has one
-//! lane, which takes rows as they fall due. A crash loses only the work in progress. A restart needs no recovery plan: the lanes read from
-//! the ledger what is owed.
+//! A recording enters at the left and leaves at the right as events. Its row in the ledger drives it. The rooms of the flow do not call each
+//! other: each carries out a duty and reports a fact to the ledger. The state of a row names the next duty ([`job::Duty`]); for each duty the
+//! room [`work`] has one lane, which takes rows as they fall due and calls the room that can do the work. A crash loses only the work in
+//! progress. A restart needs no recovery plan: the lanes read from the ledger what is owed.
 //!
 //! Backpressure runs the other way: every hand-over is a bounded channel or a row in the ledger, so a stalled receiver slows its sender
 //! down and does not fill the memory.
@@ -20,7 +20,8 @@
 //! # Job, piece, attempt, fate
 //!
 //! - A *recording* is audio with an identity (sha256) and an origin. A *job* is one recording on one route.
-//! - A *piece* is what one request carries: a span of time on some channels of the recording. A job has one piece, the whole, or several that are cut while the first ones are recognized already.
+//! - A *piece* is what one request carries: a span of time on some channels of the recording. A job has one piece, the whole recording, or
+//!   several; the first ones are recognized while the others are still being cut.
 //! - An *attempt* is one request that may cost. The daemon writes it before the request leaves, and its *fate* ([`job::Fate`]) after: open,
 //!   not sent, refused, maybe forwarded, absent, taken, unknown. The fate is stored, not inferred from counters.
 //! - `possible_duplicate_charge` is true for a job with a piece of more than one attempt that may have cost. Refusals, retries and billed

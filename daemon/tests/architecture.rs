@@ -1,4 +1,4 @@
-//! The permitted dependencies between the daemon's rooms (its top-level modules, DESIGN.md): a room uses only what this list names.
+//! The permitted dependencies between the daemon's rooms (its top-level modules): a room uses only what this list names.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn rooms_use_only_rooms_below_them() {
     }
     assert!(
         forbidden.is_empty(),
-        "arrows that DESIGN.md does not permit:\n{}",
+        "arrows that the list does not permit:\n{}",
         Vec::from_iter(forbidden).join("\n")
     );
 }

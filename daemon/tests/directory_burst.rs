@@ -1,4 +1,4 @@
-//! 100,000 files at once: the time until the ledger has them all, and the memory used (RELIABILITY 7, goal 5).
+//! 100,000 files at once: the time until the ledger has them all, and the memory used.
 //!
 //! `cargo test --release -p harkd --test stories directory_burst -- --ignored --nocapture --test-threads 1`
 

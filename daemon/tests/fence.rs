@@ -143,14 +143,14 @@ async fn a_daemon_stopped_while_it_reads_the_stream_publishes_nothing_after_the_
     let job = job();
     // Three events are in the outbox; the first is stored, and its acknowledgement was lost.
     former.take_in_with_three_events(&job).await;
-    assert_eq!(former.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
+    assert_eq!(former.fence.clone().append_fence_event(job.clone(), 0).await.unwrap().sequence, 1);
 
     let line = HeldProxy::before("STREAM.MSG.GET.HARK_EVENTS", &nats).await;
     let (client, stop) = (async_nats::connect(&line.url).await.unwrap(), CancellationToken::new());
     let running = tokio::spawn(former.outbox(client).run(stop.clone()));
     line.held.notified().await;
     give_claim(&nats, &job, &owner).await;
-    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 2);
+    assert_eq!(owner.fence.clone().append_fence_event(job.clone(), 0).await.unwrap().sequence, 2);
     line.released.notify_one();
     former.outbox_becomes_empty().await;
     stop.cancel();
@@ -175,13 +175,13 @@ async fn a_takeover_continues_after_events_of_a_later_version() {
     let owner = daemon(&nats).await;
     let job = job();
     assert!(owner.claims.write(&job, &[]).await.unwrap());
-    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
+    assert_eq!(owner.fence.clone().append_fence_event(job.clone(), 0).await.unwrap().sequence, 1);
     store_foreign(&nats, &job, "job.future", r#"{"sequence": 2, "time": "later"}"#).await;
     // A known kind with a value that this version does not know.
     store_foreign(&nats, &job, "job.submitted", r#"{"sequence": 3, "engine": "future"}"#).await;
     store_foreign(&nats, &job, "job.strange", "no JSON").await;
-    let told = owner.fence.step_in(job, 0).await.unwrap();
-    assert_eq!((told.sequence, told.stream_seq, told.over), (4, 5, false));
+    let stored = owner.fence.append_fence_event(job, 0).await.unwrap();
+    assert_eq!((stored.sequence, stored.stream_seq, stored.over), (4, 5, false));
 }
 
 #[tokio::test]
@@ -190,14 +190,14 @@ async fn a_daemon_that_lost_its_claim_publishes_nothing_after_the_new_owners_eve
     let (former, owner) = (daemon(&nats).await, daemon(&nats).await);
     let job = job();
     assert!(owner.claims.write(&job, &[]).await.unwrap());
-    assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, 1);
+    assert_eq!(owner.fence.clone().append_fence_event(job.clone(), 0).await.unwrap().sequence, 1);
 
-    let refused = former.fence.step_in(job.clone(), 0).await.unwrap_err();
+    let refused = former.fence.append_fence_event(job.clone(), 0).await.unwrap_err();
     assert!(refused.contains("another daemon"), "{refused}");
     let context = jetstream::new(nats.client().await);
     let stream = context.get_stream("HARK_EVENTS").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 1);
-    assert_eq!(owner.fence.step_in(job, 0).await.unwrap().sequence, 2, "the owner goes on");
+    assert_eq!(owner.fence.append_fence_event(job, 0).await.unwrap().sequence, 2, "the owner goes on");
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn a_daemon_that_regains_its_claim_from_a_new_bucket_publishes_nothing_aft
     former.take_in_with_three_events(&job).await;
     give_claim(&nats, &job, &owner).await;
     for sequence in 1..=2 {
-        assert_eq!(owner.fence.clone().step_in(job.clone(), 0).await.unwrap().sequence, sequence);
+        assert_eq!(owner.fence.clone().append_fence_event(job.clone(), 0).await.unwrap().sequence, sequence);
     }
     // The bucket is deleted, and the former owner is the first to write the job into the new bucket.
     let context = jetstream::new(nats.client().await);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{CEILING, Emulator, Hark, NatsServer, ReceivedEvent, wait_until, wav};
 use serde_json::{Value, json};
 
-/// What CONTRACT promises of every event, checked on all of them.
+/// What docs/events.md promises of every event, checked on all of them.
 fn assert_sound(events: &[ReceivedEvent]) {
     for event in events {
         let sequence = event.body["sequence"].as_u64().expect("a sequence");

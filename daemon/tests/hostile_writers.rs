@@ -1,5 +1,4 @@
-//! No partial file: whatever writers do to a watched folder, the service receives only whole versions, and each last version once
-//! (RELIABILITY 7, goal 6).
+//! No partial file: whatever writers do to a watched folder, the service receives only whole versions, and each last version once.
 //!
 //! `HARK_WRITERS` sets the number of writers, `HARK_SEED` repeats a run's decisions.
 

@@ -1,7 +1,7 @@
 //! Many long tasks at the service: polled within the account's limit of queries, each end noticed soon, resumed after a restart, in little
 //! memory.
 //!
-//! The thousand of RELIABILITY 7, row 10, take some minutes: `cargo test --workspace --test stories many_tasks -- --ignored --nocapture`.
+//! A thousand tasks take some minutes: `cargo test --workspace --test stories many_tasks -- --ignored --nocapture`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// The account's limit of `task_queries_per_second`.
 const QUERIES_A_SECOND: usize = 20;
-/// Goals of RELIABILITY 7.
+/// The project's goals.
 const NOTICED: SignedDuration = SignedDuration::from_secs(60);
 const MEMORY: u64 = 150 << 20;
 

@@ -107,7 +107,11 @@ async fn a_job_that_a_plugin_holds_is_logged_once_and_the_plugins_events_are_kep
     let events = hark.events_of(done.job()).await;
     assert_eq!(events.iter().filter(|event| event.kind() == "job.retrying").count(), 2);
     let log = hark.log();
-    assert_eq!(log.matches("held back until the plugin has processed it").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("the job is held back until the plugin has processed its transcript").count(),
+        2,
+        "{log}"
+    );
     assert!(!log.contains("Canary"), "{log}");
 }
 

@@ -1,4 +1,4 @@
-//! An operator has recordings heard once more: a file where it lies now, a message whose audio is kept, a URL by its reference.
+//! An operator has recordings recognized again: a file where it lies now, a message whose audio is kept, a URL by its reference.
 
 use crate::support::{
     CEILING, Emulator, FileServer, Hark, NatsServer, all_acknowledged, publish, wait_until, wav,
@@ -43,7 +43,7 @@ async fn a_file_is_heard_where_it_was_moved_and_moved_on() {
 
     // At once: the daemon waits for the file to be put away.
     let second = retry(&hark, &first).await;
-    refused(&hark, &first, "heard once more already").await;
+    refused(&hark, &first, "another retry of job").await;
     let accepted = hark.events_of(&second).await;
     assert_eq!(accepted[0].body["retry_of"], first.as_str());
     assert!(

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The exposure that RELIABILITY promises, as `systemd-analyze security` prints it.
+/// The exposure that the project promises, as `systemd-analyze security` prints it.
 const WORST_EXPOSURE: f64 = 1.3;
 
 #[test]

@@ -18,8 +18,8 @@ pub const MOST_BYTES: usize = 8 << 20;
 /// which keeps the value until it is stored.
 pub const MOST_VALUES: usize = 1 << 16;
 
-/// What stands for the plugin's configured name in the `alert` of an alert: a plugin does not know its name, and two that share a library
-/// would otherwise raise alerts of one identity.
+/// Placeholder for the plugin's configured name in the `alert` field of an alert. A plugin does not know its name, and two plugins that share a
+/// library would otherwise raise alerts with the same identity.
 pub const PLUGIN: &str = "{plugin}";
 /// Most bytes of one file.
 pub const LARGEST_FILE: usize = 16 << 20;

@@ -36,7 +36,7 @@ pub trait Plugin: Sized + 'static {
     /// When the config is invalid; the message names the key and what to do. The plugin then counts as failed.
     fn create(config: &str) -> Result<Self, Error>;
 
-    /// What in the config is valid and yet can hardly be meant, one sentence each, with the key: `harkd check` prints them as warnings, and
+    /// Warnings about the config: keys that are valid but probably a mistake, one sentence each, with the key. `harkd check` prints them, and
     /// the daemon logs them when it loads the plugin. Called once, after [`Plugin::create`].
     fn warnings(&self) -> Vec<String> {
         Vec::new()

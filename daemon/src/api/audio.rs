@@ -18,8 +18,8 @@ use crate::job::audio::{self, Unopened};
 use crate::job::{Job, Origin};
 use crate::source::directory::is_heard;
 
-/// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. What
-/// a transform takes out of the text is still in the audio.
+/// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. The
+/// audio still has what a transform takes out of the text.
 pub(super) fn is_playable(handles: &Handles, job: &Job) -> bool {
     let is_file = matches!(job.origin, Origin::File { .. });
     handles.config().http.audio && is_file && !handles.steer.pipeline.transforms(job.id, &job.source)

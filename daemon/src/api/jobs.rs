@@ -18,7 +18,7 @@ use super::extract::InPath;
 use super::problem::Problem;
 use super::state::Api;
 use super::words::Words;
-use crate::job::ledger::view::{self, Filter, Listed, Page, Told};
+use crate::job::ledger::view::{self, Filter, LedgerEvent, Listed, Page};
 use crate::job::ledger::{Ledger, LedgerError, jobs, pieces};
 
 /// How many stored events are read from the ledger at a time.
@@ -131,7 +131,7 @@ struct StoredEvent {
     /// As `ce-id`.
     id: String,
     #[serde(flatten)]
-    told: Told,
+    event: LedgerEvent,
 }
 
 /// `GET /api/jobs/<id>/events`. They are read and sent in parts: a long call with alerts has thousands, and texts of megabytes.
@@ -144,13 +144,13 @@ pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result
     }
     let parts = stream::try_unfold(Some((ledger, first, "{\"events\":[")), move |rest| async move {
         let Some((ledger, part, before)) = rest else { return Ok(None) };
-        let last = part.last().map(|told| told.sequence);
+        let last = part.last().map(|event| event.sequence);
         let mut text = before.as_bytes().to_vec();
-        for (at, told) in part.into_iter().enumerate() {
+        for (at, event) in part.into_iter().enumerate() {
             if at > 0 {
                 text.push(b',');
             }
-            let event = StoredEvent { id: format!("{id}:{}", told.sequence), told };
+            let event = StoredEvent { id: format!("{id}:{}", event.sequence), event };
             serde_json::to_writer(&mut text, &event)?;
         }
         let next = match last {
@@ -169,7 +169,7 @@ pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(parts)).into_response())
 }
 
-async fn events_after(ledger: &Ledger, job: Uuid, sequence: u64) -> Result<Vec<Told>, LedgerError> {
+async fn events_after(ledger: &Ledger, job: Uuid, sequence: u64) -> Result<Vec<LedgerEvent>, LedgerError> {
     ledger.read(move |connection| view::events_after(connection, job, sequence, EVENTS)).await
 }
 

@@ -35,7 +35,7 @@ pub fn document() -> Value {
             &mut schemas,
             "/api/jobs/{id}/retry",
             "retryJob",
-            "Has the recording of a job that has ended heard once more, as a new job",
+            "Has the recording of a job that has ended recognized again, as a new job",
         ),
         act::<sources::Listed>(
             &mut schemas,

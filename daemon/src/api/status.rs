@@ -22,7 +22,7 @@ use super::steer::sources;
 use super::token::Rights;
 use super::words::Words;
 use crate::job::ledger::spend::DaySpent;
-use crate::job::ledger::view::{self, Filter, Listed, State as JobState, Told};
+use crate::job::ledger::view::{self, Filter, LedgerEvent, Listed, State as JobState};
 use crate::job::ledger::{jobs, outbox, spend};
 use crate::pipeline::PluginStatus;
 use crate::publish::webhooks::View as Webhook;
@@ -55,7 +55,7 @@ pub(super) struct Status {
     /// Jobs that a recognizer or the plugins have, newest first.
     running: Vec<Running>,
     /// The newest alerts, newest first.
-    alerts: Vec<Told>,
+    alerts: Vec<LedgerEvent>,
     spend: Today,
     recognizers: Vec<RecognizerStatus>,
     plugins: Vec<PluginStatus>,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::jobs::job_id;
 use super::problem::Problem;
 use super::state::Api;
-use crate::job::ledger::view::{self, Told};
+use crate::job::ledger::view::{self, LedgerEvent};
 use crate::job::ledger::{Ledger, LedgerError, outbox};
 use crate::publish::{Feed, Published};
 
@@ -124,7 +124,7 @@ struct Listener {
     /// Where the ledger is read, while there may be more; `None`: the feed has what follows.
     cursor: Option<Cursor>,
     /// Read from the ledger, not sent yet.
-    behind: VecDeque<Told>,
+    behind: VecDeque<LedgerEvent>,
     sent: Sent,
 }
 
@@ -160,8 +160,8 @@ impl Listener {
     /// The next event; `None`: the ledger cannot be read, or the daemon ends.
     async fn next(&mut self) -> Option<Line> {
         loop {
-            if let Some(told) = self.behind.pop_front() {
-                if let Some(line) = self.stored(told) {
+            if let Some(event) = self.behind.pop_front() {
+                if let Some(line) = self.stored(event) {
                     return Some(line);
                 }
                 continue;
@@ -169,7 +169,7 @@ impl Listener {
             if let Some(Cursor { last, from }) = self.cursor {
                 let read = move |connection: &_| view::stored_after(connection, last, from, PAGE);
                 let page = readable(self.ledger.read(read).await)?;
-                let newest = page.last().and_then(|told| told.stream_seq).filter(|_| page.len() == PAGE);
+                let newest = page.last().and_then(|event| event.stream_seq).filter(|_| page.len() == PAGE);
                 self.cursor = newest.map(|from| Cursor { last, from });
                 self.behind.extend(page);
                 continue;
@@ -188,11 +188,11 @@ impl Listener {
         }
     }
 
-    fn stored(&mut self, told: Told) -> Option<Line> {
-        let stream_seq = told.stream_seq?;
-        let is_new = self.sent.note((told.job, told.sequence), stream_seq);
-        let is_wanted = self.wanted.wants(&told.kind, &told.source, told.job);
-        (is_new && is_wanted).then(|| line(&told.kind, Some(stream_seq), told.body.get()))
+    fn stored(&mut self, event: LedgerEvent) -> Option<Line> {
+        let stream_seq = event.stream_seq?;
+        let is_new = self.sent.note((event.job, event.sequence), stream_seq);
+        let is_wanted = self.wanted.wants(&event.kind, &event.source, event.job);
+        (is_new && is_wanted).then(|| line(&event.kind, Some(stream_seq), event.body.get()))
     }
 
     async fn published(&mut self, event: &Published) -> Result<Option<Line>, LedgerError> {

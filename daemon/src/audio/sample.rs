@@ -89,7 +89,7 @@ impl Sample {
         }
     }
 
-    /// Which are speech of the first `count` of the last `from_end` frames. Frames that are not kept, which are those before another rate, count as
+    /// Which of the first `count` of the last `from_end` frames are speech. Frames from before a change of the rate are not kept and count as
     /// speech.
     pub(super) fn hear(&mut self, from_end: usize, count: usize) -> Vec<bool> {
         let mut speech = vec![true; count];

@@ -1,4 +1,4 @@
-//! What the speech of a recording's channels tells about the talk: turns, overlap, silence, interruptions (CONTRACT.md 4). Pure.
+//! What the speech of a recording's channels tells about the talk: turns, overlap, silence, interruptions. Pure.
 
 use hark_sdk::event::TimeSpan;
 use serde::{Deserialize, Serialize};

@@ -30,7 +30,7 @@ pub enum AppendError {
     #[error("the stream has another event at the job's next place")]
     OutOfOrder,
     /// No stream captures its subject.
-    #[error("the stream {0} did not take the event for a moment")]
+    #[error("no stream captures the subject of the event (expected: stream {0})")]
     NoStream(String),
     /// It is larger than the stream's limit.
     #[error("{0}")]

@@ -145,7 +145,7 @@ fn headers() -> Value {
             "Content-Type": { "type": "string" },
             "Hark-Name": { "type": "string", "description": "Name of the recording." },
             "Hark-Language": { "type": "string", "description": "Its language." },
-            "Nats-Msg-Id": { "type": "string", "description": "A repeat is not recognized twice." },
+            "Nats-Msg-Id": { "type": "string", "description": "A message with an id that Hark has seen is a duplicate and is not recognized again." },
         },
     })
 }

@@ -59,7 +59,7 @@ impl JetStream {
         }
     }
 
-    /// Erases an object that was put into its bucket before `until`, or the note that one of its name was deleted.
+    /// Erases an object that was put into its bucket before `until`, or the tombstone of a deleted object of this name.
     ///
     /// # Errors
     /// As of [`JetStream::erase_messages`].

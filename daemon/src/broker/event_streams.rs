@@ -17,7 +17,7 @@ pub const PARTIALS: &str = "HARK_PARTIALS";
 ///
 /// # Errors
 /// A server that is too old, a stream that is absent and cannot be created, one that does not keep every event, or one that captures other
-/// subjects than the contract has: without some events a job would never end, and with partials in the stream no event could name its
+/// subjects than the events' own. Without some events a job would never end, and with partials in the stream no event could name its
 /// predecessor.
 pub async fn ensure_event_streams(
     jetstream: &JetStream,

@@ -88,7 +88,7 @@ impl Rights {
         Rights { publish, subscribe: vec!["_INBOX.>".to_owned(), format!("{}.>", subjects.control())] }
     }
 
-    /// Those of these that the user of this connection lacks.
+    /// Those of these rights that the user of this connection lacks.
     ///
     /// # Errors
     /// The server does not tell.

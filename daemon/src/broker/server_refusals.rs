@@ -55,7 +55,7 @@ pub enum Unanswered {
 impl ServerRefusals {
     /// `prefix` is `nats.subject_prefix`.
     pub fn new(prefix: &str) -> Self {
-        // A listener that misses some finds out by waiting in vain.
+        // A listener that lags misses refusals; its request then waits for its own timeout.
         let shared = Shared { prefix: prefix.to_owned(), texts: Sender::new(1024), state: Mutex::default() };
         ServerRefusals(Arc::new(shared))
     }
@@ -71,8 +71,8 @@ impl ServerRefusals {
         self.0.state.lock().failure = Some(reason.to_owned());
     }
 
-    /// For how long no request could be answered on this connection. A right that was granted meanwhile takes effect on the next connection
-    /// only.
+    /// How long the server has not let this connection subscribe to answers, so that no request could be answered. A right that was granted
+    /// meanwhile takes effect on the next connection only.
     pub fn unanswerable_for(&self) -> Option<Duration> {
         self.0.state.lock().unanswerable.as_ref().map(|(since, _)| since.elapsed())
     }

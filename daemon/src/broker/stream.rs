@@ -224,7 +224,7 @@ pub async fn until_it_works<T, E: std::fmt::Display, F: Future<Output = Result<T
             Err(error) => {
                 let reason = error.to_string();
                 if reason != said || said_at.elapsed() >= REMINDER {
-                    warn!(reason, "{what} does not work yet; trying again");
+                    warn!(what, reason, "an operation does not work yet; trying again");
                     (said, said_at) = (reason.clone(), std::time::Instant::now());
                 }
                 report(Err(reason));

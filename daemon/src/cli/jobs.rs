@@ -28,7 +28,7 @@ enum Command {
     List(list::Args),
     /// Show a job with its events
     Show(OfJob),
-    /// Have a job's recording heard once more, as a new job
+    /// Have a job's recording recognized again, as a new job
     Retry(OfJob),
     /// End a job that has not ended
     Cancel(OfJob),
@@ -53,7 +53,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             Some(Command::Retry(OfJob { id })) => {
                 act(&config, "retry", *id, args.json, |job, answer| {
                     format!(
-                        "job {job} is heard once more, as job {}",
+                        "job {job} is recognized again, as job {}",
                         answer["job"].as_str().unwrap_or_default()
                     )
                 })

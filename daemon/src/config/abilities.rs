@@ -46,7 +46,7 @@ impl Config {
                     ),
                 );
             }
-            if !model.tells.annotations {
+            if !model.outputs.annotations {
                 let text = format!(
                     "{name} tells no emotion and no language: emotion is null in events, and the language is the route's or the message's, \
                      else null; keep qwen3-asr-flash for routes that need them"
@@ -134,36 +134,36 @@ impl Route {
 }
 
 fn no_context(_route: &Route, name: &str, model: Model) -> Option<String> {
-    (model.takes.context == ContextLimit::NoContext).then(|| format!("{name} takes no context"))
+    (model.inputs.context == ContextLimit::NoContext).then(|| format!("{name} takes no context"))
 }
 
-/// successors.md 5, "speakers".
+/// The provider's documentation, "speakers".
 fn no_language(route: &Route, name: &str, model: Model) -> Option<String> {
-    let is_ignored = route.speakers > 0 && model.tells.speakers && !model.is_task;
+    let is_ignored = route.speakers > 0 && model.outputs.speakers && !model.is_task;
     is_ignored.then(|| format!("{name} ignores the language where it tells speakers apart"))
 }
 
 /// What a route asks for that a model cannot do: the key and a sentence.
 fn beyond(route: &Route, name: &str, model: Model) -> Vec<(&'static str, String)> {
-    let Model { is_task, takes, tells, .. } = model;
+    let Model { is_task, inputs, outputs, .. } = model;
     let mut found = Vec::new();
-    if route.words && !tells.words {
+    if route.words && !outputs.words {
         found.push(("words", format!("{name} tells no times of words; its segments have none")));
     }
-    if route.speakers > 0 && !tells.speakers {
+    if route.speakers > 0 && !outputs.speakers {
         found.push(("speakers", format!("{name} does not tell speakers apart; its segments have none")));
     }
-    if route.speakers > 0 && tells.speakers && !is_task {
+    if route.speakers > 0 && outputs.speakers && !is_task {
         let text = "flash does not tell speakers apart in recordings that are sent in pieces, for each piece would count its own";
         found.push(("speakers", text.to_owned()));
     }
     if !route.language.is_empty() {
         found.extend(no_language(route, name, model).map(|text| ("language", text)));
     }
-    if route.keeps_emotion_of_roles() && !tells.annotations {
+    if route.keeps_emotion_of_roles() && !outputs.annotations {
         found.push(("emotion", format!("{name} tells no emotion; there is none to keep")));
     }
-    if route.itn && !takes.itn {
+    if route.itn && !inputs.itn {
         found.push(("itn", format!("{name} has no switch for numbers as digits; itn has no effect")));
     }
     if let Some(text) = no_context(route, name, model) {
@@ -176,7 +176,7 @@ fn beyond(route: &Route, name: &str, model: Model) -> Vec<(&'static str, String)
             found.push((key, format!("{text}; {key} has no effect with it")));
         }
     }
-    if takes.hotwords
+    if inputs.hotwords
         && let Some(long) = route.hotwords.iter().find(|hotword| !hotword.is_short())
     {
         let text = format!("{name} takes no hot word as long as {:?}; it is added to the context", long.word);

@@ -32,7 +32,7 @@ impl Hotword {
         Hotword { word: word.to_owned(), weight: Hotword::USUAL }
     }
 
-    /// Whether the service takes it as a hot word (successors.md 5).
+    /// Whether the service takes it as a hot word (the provider's documentation).
     pub fn is_short(&self) -> bool {
         match self.word.chars().any(is_cjk) {
             true => self.word.chars().count() <= Hotword::LONGEST_CJK,

@@ -67,7 +67,7 @@ impl Region {
         }
     }
 
-    /// The provider's name of the region, as the hosts of workspaces contain it (dashscope-protocol.md 1).
+    /// The provider's name of the region, as the hosts of workspaces contain it (the provider's documentation).
     fn on_the_wire(self) -> &'static str {
         match self {
             Region::Singapore => "ap-southeast-1",

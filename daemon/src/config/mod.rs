@@ -1,8 +1,8 @@
 //! The configuration: the types of `config/harkd.toml`, one per table, and how a file is read into them.
 //!
 //! Three layers, each over the one before: the embedded `config/harkd.toml`, the operator's file, and the environment's
-//! `HARK_SECTION__KEY`. Names and defaults are CONTRACT; the embedded file is the manual as well, and a test holds the defaults of
-//! the types against it. Each component is handed its own part; there is no global config.
+//! `HARK_SECTION__KEY`. The embedded file is the manual as well, and a test compares the defaults of the types with it. Each room gets its
+//! own part; there is no global config.
 
 mod abilities;
 mod address;
@@ -59,7 +59,7 @@ pub use inspect::{Inspection, REFUSED, inspect, inspect_text};
 pub use language::{Languages, language_code, language_codes};
 pub use lookup::listen_address;
 pub use mistakes::{Mistake, Mistakes, Place};
-pub use model::{Family, Model, Takes, Tells};
+pub use model::{Family, Inputs, Model, Outputs};
 pub use name_pattern::NamePattern;
 pub use nearest::suggestion;
 pub use private_only::PrivateOnly;

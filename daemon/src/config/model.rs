@@ -1,4 +1,4 @@
-//! The service's models. A model's family follows from its name, and what it takes and tells follows from the family (successors.md 3).
+//! The service's models. A model's name tells its family, and the family what the model takes and returns (the provider's documentation).
 
 use super::context::ContextLimit;
 use super::hotword::Hotword;
@@ -21,13 +21,13 @@ pub struct Model {
     pub is_task: bool,
     /// It is served in the US region.
     pub in_us: bool,
-    pub takes: Takes,
-    pub tells: Tells,
+    pub inputs: Inputs,
+    pub outputs: Outputs,
 }
 
 /// What a recognizer can be told besides the audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Takes {
+pub struct Inputs {
     pub languages: Languages,
     pub context: ContextLimit,
     /// Words with weights; a recognizer without them gets the words in the context.
@@ -38,7 +38,7 @@ pub struct Takes {
 
 /// What a recognizer can tell besides the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tells {
+pub struct Outputs {
     /// The language and the emotion of the speech.
     pub annotations: bool,
     /// The times of words.
@@ -47,7 +47,7 @@ pub struct Tells {
     pub speakers: bool,
 }
 
-impl Takes {
+impl Inputs {
     /// The context and the hot words as the recognizer gets them: a word that it does not take as such is a line of the context. A
     /// recognizer that takes no context gets neither.
     pub fn divide(&self, context: &str, hotwords: &[Hotword]) -> (String, Vec<Hotword>) {
@@ -63,18 +63,19 @@ impl Takes {
     }
 }
 
-const OF_QWEN3: Takes =
-    Takes { languages: Languages::Qwen3, context: ContextLimit::Tokens(10_000), hotwords: false, itn: true };
-/// Earlier messages of at most 400 characters a turn (successors.md 5); the limit of tasks is not documented and taken to be the same.
-const OF_QWEN_AUDIO: Takes = Takes {
+const OF_QWEN3: Inputs =
+    Inputs { languages: Languages::Qwen3, context: ContextLimit::Tokens(10_000), hotwords: false, itn: true };
+/// Earlier messages of at most 400 characters a turn (the provider's documentation). The limit of tasks is not documented; the same is
+/// assumed.
+const OF_QWEN_AUDIO: Inputs = Inputs {
     languages: Languages::Audio3,
     context: ContextLimit::Characters(400),
     hotwords: true,
     itn: false,
 };
-/// Takes hot words only as a vocabulary that was compiled before.
-const OF_FUN_ASR_FLASH: Takes = Takes { hotwords: false, ..OF_QWEN_AUDIO };
-const OF_FUN_ASR: Takes = Takes { context: ContextLimit::NoContext, ..OF_FUN_ASR_FLASH };
+/// Inputs hot words only as a vocabulary that was compiled before.
+const OF_FUN_ASR_FLASH: Inputs = Inputs { hotwords: false, ..OF_QWEN_AUDIO };
+const OF_FUN_ASR: Inputs = Inputs { context: ContextLimit::NoContext, ..OF_FUN_ASR_FLASH };
 
 impl Model {
     /// `qwen3-asr-flash`.
@@ -111,13 +112,13 @@ impl Model {
     }
 
     const fn qwen3(is_task: bool) -> Model {
-        let tells = Tells { annotations: true, words: is_task, speakers: false };
-        Model { family: Family::Qwen3, is_task, in_us: !is_task, takes: OF_QWEN3, tells }
+        let outputs = Outputs { annotations: true, words: is_task, speakers: false };
+        Model { family: Family::Qwen3, is_task, in_us: !is_task, inputs: OF_QWEN3, outputs }
     }
 
-    fn audio3(is_task: bool, takes: Takes, speakers: bool) -> Model {
-        let tells = Tells { annotations: false, words: true, speakers };
-        Model { family: Family::Audio3, is_task, in_us: false, takes, tells }
+    fn audio3(is_task: bool, inputs: Inputs, speakers: bool) -> Model {
+        let outputs = Outputs { annotations: false, words: true, speakers };
+        Model { family: Family::Audio3, is_task, in_us: false, inputs, outputs }
     }
 }
 
@@ -143,7 +144,7 @@ mod tests {
     fn a_word_that_is_no_hot_word_to_the_model_is_a_line_of_its_context() {
         let words = [Hotword::new("Hark"), Hotword::new("one two three four five six seven eight")];
         let divided = |name: &str, context: &str| {
-            let (context, words) = Model::of(name).unwrap().takes.divide(context, &words);
+            let (context, words) = Model::of(name).unwrap().inputs.divide(context, &words);
             (context, words.len())
         };
         let (all, long) = (
@@ -172,7 +173,7 @@ mod tests {
             ("paraformer-v2", Family::Audio3, true, true, false),
         ] {
             let model = Model::of(name).unwrap_or_else(|| panic!("{name}"));
-            let found = (model.family, model.is_task, model.tells.speakers, model.takes.hotwords);
+            let found = (model.family, model.is_task, model.outputs.speakers, model.inputs.hotwords);
             assert_eq!(found, (family, is_task, speakers, hotwords), "{name}");
         }
         for name in [

@@ -81,7 +81,7 @@ pub enum Priority {
     Archive,
 }
 
-/// Endings, in small letters, of names of unfinished uploads (RELIABILITY 2), which are not recordings yet.
+/// Endings, in small letters, of names of unfinished uploads, which are not recordings yet.
 pub const UNFINISHED_ENDINGS: [&str; 5] = [".part", ".tmp", ".filepart", ".crdownload", "~"];
 
 /// A watched folder.

@@ -28,8 +28,8 @@ const ROOM: u64 = 10;
 /// The spool is swept once in so many rounds: every minute.
 const SWEEP: u64 = 12;
 
-/// Deletes old jobs from the ledger, erases what was said from its log, and stops the admission of recordings while the state directory has reached its limit, or its disk is
-/// nearly full. Lets go of plugins of earlier configs whose jobs have ended.
+/// Deletes old jobs from the ledger, empties the ledger's log so that erased texts do not stay in it, and denies new recordings while the state
+/// directory has reached its limit or its disk is nearly full. Releases plugins of earlier configs whose jobs have ended.
 pub(super) async fn housekeeping(
     ledger: Ledger,
     mut config: watch::Receiver<Arc<Config>>,

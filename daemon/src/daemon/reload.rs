@@ -1,5 +1,5 @@
-//! Reloads the config in the running daemon: all of it is read, validated and built first; only if every part can be built, each takes what
-//! concerns it. Work under way goes on with what it began with.
+//! Reloads the config in the running daemon. The daemon first reads, validates and builds all parts of it; only if it can build every part, each
+//! part takes effect. Work under way goes on with the settings with which it began.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,7 +93,8 @@ impl Reloader {
             return Ok(Err(vec![mistake]));
         }
 
-        // From here on nothing is refused. What recordings pass through comes before the sources that bring them.
+        // From here on nothing is refused. Settings, recognizers and plugins change before the sources, so that new recordings meet the new
+        // ones.
         if let Err(error) = self.level.set(&config.log.level) {
             warn!(%error, "log.level stays as it was");
         }
@@ -152,7 +153,7 @@ impl Reloader {
         Ok((inspection.config, changes))
     }
 
-    /// The log line comes first: what counts reloads finds it written.
+    /// Logs the outcome before it counts it, so that a test that waits for the metric finds the log line.
     fn note(&self, outcome: Result<Changes, Vec<String>>) {
         let at = Timestamp::now();
         let none = Reload { at, applied: false, changed: vec![], needs_restart: vec![], mistakes: vec![] };
@@ -164,7 +165,7 @@ impl Reloader {
                     false => warn!(
                         changed = changes,
                         needs_restart = restart,
-                        "the config was reloaded, but for what only a restart changes"
+                        "the config was reloaded; some of its keys need a restart"
                     ),
                 }
                 Reload { applied: true, changed, needs_restart, ..none }

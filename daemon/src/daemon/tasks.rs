@@ -147,8 +147,8 @@ pub(super) async fn drain(stages: &Stages, tasks: &mut EssentialTasks, ledger: &
     tasks.wait_for(&[""]).await;
 }
 
-/// Waits until no job is due for this duty before the lane stops. The lane is woken for such jobs: a task that was stopped while the ledger
-/// wrote its result has not woken the lane.
+/// Wakes the lane of this duty until no job is due for it, before the lane stops. A task that was aborted while the ledger wrote its result has
+/// not woken the lane.
 async fn until_nothing_is_due(ledger: &Ledger, duty: Duty) {
     loop {
         let due = ledger

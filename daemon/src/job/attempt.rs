@@ -107,7 +107,7 @@ impl Failure {
     pub fn interrupted() -> Failure {
         Failure {
             fate: Fate::Open,
-            // Read only where seconds cost nothing: else `ambiguous_retries` decides.
+            // The piece machine uses `next` only where recognition is free; otherwise `ambiguous_retries` decides.
             next: Next::After { wait: Duration::ZERO, counts: false },
             ..Failure::for_good(fault("Interrupted", Blame::Service, INTERRUPTED.into()))
         }

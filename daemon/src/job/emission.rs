@@ -1,20 +1,21 @@
-//! What plugins emit about a job is stored once, whatever is called twice: after a crash, by another daemon, or for a final that tells
-//! what segments told before. Pure.
+//! Decides whether the ledger already has an emission of a plugin. The daemon stores each emission once, even if a plugin is called twice for
+//! it: after a crash, by another daemon, or for a final that repeats what segments have raised. Pure.
 //!
-//! An alert is known by its id: of each state it is stored once, and no state follows a later one. Any other emission about a segment or
-//! the final has a deterministic id within its job: what it is about, its plugin, its kind, and its number among these. So the ids do not
-//! depend on which other plugins a daemon has. What is emitted about a partial is new: no partial is processed twice.
+//! An alert is identified by its id: each of its states is stored once, and no state is stored after a later one. Any other emission about a
+//! segment or the final has a deterministic identity within its job: what it is about, its plugin, its kind, and its number among these. So
+//! identities do not depend on which other plugins a daemon runs. An emission about a partial is always new, because no partial is processed
+//! twice.
 
 use hark_sdk::event::{About, Alert, AlertState, Body};
 
-/// By what an emission is compared with those that are stored.
+/// How the daemon recognizes an emission that is stored already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// It is stored unless the state of this alert is as far, or further.
+    /// An alert. It is stored unless this alert has the same state already, or a later one.
     Alert { key: String, state: u64 },
-    /// It is stored unless so many of this series are stored.
+    /// The next emission of a series. It is stored unless the series already has as many stored emissions.
     Numbered { series: String },
-    /// It is stored.
+    /// Always stored.
     New,
 }
 

@@ -1,4 +1,4 @@
-//! The halves of a piece: where seconds cost nothing, a piece whose text repeats itself or is cut is asked for once more in halves. Pure.
+//! The halves of a piece: where seconds cost nothing, a piece whose text repeats itself or is cut is sent again in halves. Pure.
 
 use hark_sdk::joined::joined;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ impl Halves {
     }
 }
 
-/// Whether a piece that was answered so is better asked for in halves.
+/// Whether a piece with this answer should be sent again in halves.
 pub fn is_better_in_halves(span: &Span, answer: &Transcript) -> bool {
     span.sent_ms().is_some_and(|length| length >= SHORTEST) && (answer.truncated || repeats(&answer.text))
 }

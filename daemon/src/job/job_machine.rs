@@ -43,8 +43,8 @@ pub enum Pieces {
     Gone,
 }
 
-/// How long after it was missing a file is looked for again. By then the source has found a renamed file at its new path: an event of the
-/// filesystem takes a fraction of a second; without such events, this is half of a rescan's interval.
+/// How long the daemon waits before it looks again for a missing file. By then the source has found a renamed file at its new path: an event of
+/// the filesystem takes a fraction of a second; without such events, this is half of a rescan's interval.
 pub const TIME_TO_FIND: Duration = Duration::from_secs(5);
 
 /// The first event of a job. `warnings`: what the source could not use of what came with the recording.
@@ -78,8 +78,8 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
                 step.job.recording = end.recording;
                 step.job.speech_ms = end.speech_ms;
                 step.job.saved = end.saved;
-                if let Some(speech) = end.speech.filter(|_| !job.speech_told) {
-                    step.job.speech_told = true;
+                if let Some(speech) = end.speech.filter(|_| !job.speech_reported) {
+                    step.job.speech_reported = true;
                     step.events.push(Body::AnnotationSpeech(speech));
                 }
                 step.job.stage = Stage::Recognizing;
@@ -136,8 +136,8 @@ pub fn advance(job: &Job, fact: Fact, totals: Totals, now: Timestamp) -> Step {
         (
             Stage::Accepted | Stage::Cutting { .. } | Stage::Recognizing | Stage::Heard,
             Fact::Held { level, fault, retry_in },
-        ) if level > job.hold_told => {
-            step.job.hold_told = level;
+        ) if level > job.hold_reported => {
+            step.job.hold_reported = level;
             step.retrying(None, totals.failures + 1, fault, retry_in);
             if job.stage == Stage::Heard {
                 step.due = now + retry_in;

@@ -98,14 +98,14 @@ pub struct Job {
     pub missing: bool,
     /// What its events have reported about a plugin that holds it: 0 nothing, 1 the hold, 2 that the plugin is quarantined.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub hold_told: u32,
+    pub hold_reported: u32,
     /// Its events have reported that it waits for the budget of another day.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reported_over_budget: bool,
     /// A `job.submitted` was written for it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub submitted: bool,
-    /// The job whose recording is heard once more, at the operator's wish.
+    /// The job whose recording is recognized again, at the operator's wish.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retry_of: Option<Uuid>,
     /// The operator has canceled it.
@@ -135,7 +135,7 @@ pub struct Job {
     pub saved: Option<Saved>,
     /// An `annotation.speech` was written for it.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub speech_told: bool,
+    pub speech_reported: bool,
     /// Highest revision that a partial of this job may have had.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revision: u64,

@@ -101,7 +101,7 @@ pub(crate) mod tests {
             maybe_paid: true,
             paid: vec![Paid { first: 1, last: 7, fates: vec![Fate::Unknown, Fate::Taken] }],
             missing: true,
-            hold_told: 2,
+            hold_reported: 2,
             submitted: true,
             accepted_at: time(),
             stage: Stage::Ended { failed: true, bad_input: false },
@@ -121,7 +121,7 @@ pub(crate) mod tests {
             pieces: 1,
             speech_ms: Some(6_100),
             saved: Some(Saved { ms: 1_300, cost_micro: 46 }),
-            speech_told: true,
+            speech_reported: true,
             revision: 3,
             sequence: 9,
             ..Job::new(id(1), "calls", "default", origin, recording, metadata)

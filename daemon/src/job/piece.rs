@@ -72,9 +72,9 @@ impl Span {
         Span { channels: self.channels.clone(), begin_ms, end_ms: Some(end_ms), parts }
     }
 
-    /// Where in the recording it lies what a recognizer heard from `begin` to `end` milliseconds of what is sent. Recognizers' times are off
-    /// by some tenths of a second: what reaches so little over a place where two parts meet does not lie on both sides of the silence that is
-    /// left out there.
+    /// Maps a time span that a recognizer reports, `begin` to `end` milliseconds of the sent audio, to the recording. Recognizers' times are off
+    /// by some tenths of a second. So a span that reaches only slightly over a place where two parts meet lies on one side of the silence that
+    /// is left out there.
     pub fn placed(&self, begin: u64, end: u64) -> (u64, u64) {
         const SLACK: u64 = 250;
         let is_slack = |over: u64, rest: u64| over < SLACK && over < rest;

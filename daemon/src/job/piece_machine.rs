@@ -143,7 +143,7 @@ impl PieceStep {
     fn begin_attempt(&mut self, marker: Option<String>, policy: &Policy, now: Timestamp) {
         let number = self.piece.attempts.last().map_or(1, |last| last.number + 1);
         if policy.prices.is_free(&self.piece.recognizer) {
-            // Attempts of a daemon that had the job before: none of them cost anything.
+            // A former owner's attempts did not cost anything either: recognition is free here.
             let former = self.piece.attempts.iter_mut().filter(|attempt| attempt.fate.may_have_cost());
             former.for_each(|attempt| attempt.fate = Fate::Refused);
         }
@@ -188,7 +188,7 @@ impl PieceStep {
             if let Next::After { counts: true, .. } = next {
                 self.piece.refused_before_sending += 1;
             }
-            return self.follow(fault, next, now);
+            return self.decide_next(fault, next, now);
         }
         // If the answer had begun, the recognizer had accepted the request, whatever happened since.
         let was_taken = self.piece.last_attempt().is_some_and(|attempt| attempt.fate == Fate::Taken);
@@ -215,7 +215,7 @@ impl PieceStep {
                     // The attempt cost nothing and counts against no budget, so it is not kept.
                     self.piece.attempts.pop();
                 }
-                self.follow(fault, next, now);
+                self.decide_next(fault, next, now);
             }
         }
     }
@@ -239,7 +239,7 @@ impl PieceStep {
             attempt.fate = if is_own { Fate::Absent } else { Fate::Unknown };
         }
         let next = Next::After { wait: absent_again(absent_before), counts: true };
-        self.follow(fault, next, now);
+        self.decide_next(fault, next, now);
     }
 
     /// The piece ends. A request that is under way keeps its fate: it may be billed, and counts as spent until the bill is known.
@@ -254,7 +254,7 @@ impl PieceStep {
     }
 
     /// Decides what follows an attempt that cost nothing.
-    fn follow(&mut self, fault: Fault, next: Next, now: Timestamp) {
+    fn decide_next(&mut self, fault: Fault, next: Next, now: Timestamp) {
         match next {
             Next::Never => self.give_up(fault),
             Next::After { counts: true, .. } if self.piece.refusals() >= REFUSAL_BUDGET => {

@@ -9,19 +9,19 @@ use hark_sdk::event::Usage;
 
 use crate::config::{Config, ModelPrice, Region};
 
-/// Tokens that a second of audio takes in a request, times two (successors.md 4: 12.5, measured).
+/// Tokens that a second of audio takes in a request, times two (measured: 12.5).
 const HALF_TOKENS_A_SECOND: u64 = 25;
 
-/// Tokens of a request besides its audio (successors.md 4, measured).
+/// Tokens of a request besides its audio (measured).
 const TOKENS_A_REQUEST: u64 = 57;
 
-/// Tokens that a second of audio takes in an answer (successors.md 4: an hour's words cost about 10,600).
+/// Tokens that a second of audio takes in an answer (measured: an hour's words cost about 10,600).
 const WORDS_A_SECOND: u64 = 3;
 
 /// The same where it is known how much is said. An hour of talk has some 45 minutes of speech.
 const WORDS_A_SECOND_OF_SPEECH: u64 = 4;
 
-/// Prices of the service's models by region (successors.md 4, dashscope-protocol.md 5): a glob over the model's name, and dollars for a
+/// Prices of the service's models by region (the provider's price list): a glob over the model's name, and dollars for a
 /// second, for a million tokens of input, and for a million tokens of output. The first that matches counts.
 const BUILT_IN: [(Region, &str, [f64; 3]); 5] = [
     (Region::Singapore, "qwen-audio-3.1-*", [0.0, 0.15, 0.47]),
@@ -54,7 +54,7 @@ impl Price {
     }
 
     /// The price of what was billed in millionths of a dollar, rounded to the nearest. Tokens that the answer does not tell are estimated:
-    /// whether 3.1's tasks tell them is not documented (successors.md 10), and a bill of nothing would let a budget be overrun.
+    /// whether 3.1's tasks tell them is not documented, and a bill of nothing would let a budget be overrun.
     pub fn cost_micro(&self, billed: Usage) -> u64 {
         let tells_tokens = billed.input_tokens.is_some() || billed.output_tokens.is_some();
         let billed = if tells_tokens || billed.seconds == 0 { billed } else { self.estimate(billed.seconds) };

@@ -1,6 +1,6 @@
 //! Finds texts in which a recognizer has lost its way and says one phrase over and over. Pure.
 
-/// A phrase that stands more often than this in a row is a repetition (CONTRACT 4; the recognizer's own library cleans from 20 on).
+/// A phrase that stands more often than this in a row is a repetition (the recognizer's own library removes repetitions from 20 on).
 const MOST_IN_A_ROW: usize = 20;
 
 /// The longest phrase that is looked for, in characters.

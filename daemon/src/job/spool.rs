@@ -1,5 +1,5 @@
 //! The spool: audio that came in messages, one file per job. `source::nats` writes it. It is kept until the job is over, and for
-//! `state.keep_failed` where the job failed, so that its recording can be heard once more.
+//! `state.keep_failed` where the job failed, so that its recording can be recognized again.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! What has been published, for those in the daemon who show it: the live page, the API's stream of events.
+//! The feed of published events, for the live page and the API's stream of events.
 
 use std::sync::Arc;
 

@@ -41,8 +41,8 @@ use crate::telemetry::metrics::Metrics;
 /// How many jobs have an event under way at a time: enough to fill a round trip at 20,000 events a second.
 const CHAINS: usize = 512;
 
-/// How many refused events may read the ledger at a time, fewer than the ledger has readers: while the outbox itself waits for a reader, it
-/// polls no event, and events that were given all the readers would keep it waiting for ever.
+/// How many refused events may read the ledger at a time: fewer than the ledger has readers. While the outbox waits for a reader, it polls no
+/// delivery; deliveries that held all readers would make it wait for ever.
 const LOOKS: usize = 2;
 
 /// How long the daemon waits for the server's acknowledgement. Longer than an fsync of a busy disk, shorter than a person's patience.
@@ -123,7 +123,7 @@ impl Outbox {
                 more = !rows.is_empty();
                 window.read(rows);
             }
-            // After the others, which would have no room beside jobs with many events.
+            // Read after the rows behind the cursor: otherwise jobs with many events would leave no room for the other jobs.
             while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
                 let read =
                     move |connection: &_| outbox::of_job(connection, job, after, until, limit, BYTES_OF_JOB);
@@ -228,7 +228,7 @@ impl Outbox {
             self.ledger.announce_step(&advanced);
             report_end(&advanced.job, fault, now, &self.metrics);
         }
-        // In the stream's order: a listener that comes back asks for what is behind the last event that it had.
+        // In the stream's order: a listener that reconnects asks for the events behind the last one that it received.
         published.sort_by_key(|event| event.stream_seq);
         published.into_iter().for_each(|event| self.feed.send(event));
         Ok(acknowledged)
@@ -249,10 +249,10 @@ fn report_end(job: &Job, fault: Option<Fault>, now: Timestamp, metrics: &Metrics
     metrics.job_elapsed_seconds.observe(elapsed);
     let (job, source) = (job.id, &job.source);
     match fault {
-        None => info!(%job, source, failed = false, "done"),
+        None => info!(%job, source, failed = false, "job ended"),
         Some(fault) => {
             let Fault { code, blame, .. } = &fault;
-            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = loggable(&fault), "done");
+            warn!(%job, source, failed = true, code, blame = blame.as_str(), error = loggable(&fault), "job ended");
         }
     }
 }

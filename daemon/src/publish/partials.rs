@@ -66,7 +66,7 @@ impl Partials {
                 }
             }
         };
-        // The server may take nothing for ever.
+        // `stop` also ends a publish that the server never takes.
         stop.run_until_cancelled(publish).await;
     }
 

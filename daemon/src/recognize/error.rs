@@ -21,7 +21,7 @@ use crate::job::{Fate, Next, fault};
 ///
 /// `Absent` never occurs in an error. A poll or a fetch that fails leaves the task unchanged.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}", self.words())]
+#[error("{}", self.for_log())]
 pub struct Error {
     /// For the event: the code, who has to act, a bounded message without keys, URL queries or transcript.
     pub fault: Fault,
@@ -67,7 +67,7 @@ pub(crate) enum When {
     },
 }
 
-/// The reason passes after any number of attempts.
+/// No limit of attempts: the reason always passes in the end.
 pub(crate) const ALWAYS: u32 = u32::MAX;
 
 impl When {
@@ -113,15 +113,15 @@ impl Error {
     }
 
     /// For an event: code and message.
-    pub fn told(&self) -> String {
+    pub fn for_event(&self) -> String {
         format!("{}: {}", self.fault.code, self.fault.message)
     }
 
     /// For a log: the service's own message may quote the recording, and is published in the job's events only.
-    fn words(&self) -> String {
+    fn for_log(&self) -> String {
         match self.answered {
             true => format!("{} (the job's events have the service's words)", self.fault.code),
-            false => self.told(),
+            false => self.for_event(),
         }
     }
 

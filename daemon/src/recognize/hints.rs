@@ -2,7 +2,7 @@
 
 use hark_sdk::event::{Blame, Fault};
 
-use crate::config::{Hotword, Takes};
+use crate::config::{Hotword, Inputs};
 use crate::job::fault;
 
 /// What a message or a route says about what is spoken.
@@ -21,17 +21,18 @@ impl Hints {
     ///
     /// # Errors
     /// The fault for the job's last event, before anything is sent: the model does not take the language, or not that much context.
-    pub fn fit(&self, takes: &Takes, model: &str) -> Result<Hints, Fault> {
-        if let Some(language) = self.language.as_deref().filter(|code| takes.languages.code(code).is_none()) {
-            let codes: Vec<&str> = takes.languages.codes().collect();
+    pub fn fit(&self, inputs: &Inputs, model: &str) -> Result<Hints, Fault> {
+        if let Some(language) = self.language.as_deref().filter(|code| inputs.languages.code(code).is_none())
+        {
+            let codes: Vec<&str> = inputs.languages.codes().collect();
             let message = format!(
                 "the model {model} does not take the language {language:?}; send one of {}, or none to have it detected",
                 codes.join(", ")
             );
             return Err(fault("UnknownLanguage", Blame::Audio, message));
         }
-        let (context, hotwords) = takes.divide(&self.context, &self.hotwords);
-        if let Some(excess) = takes.context.excess(&context) {
+        let (context, hotwords) = inputs.divide(&self.context, &self.hotwords);
+        if let Some(excess) = inputs.context.excess(&context) {
             let with = if self.hotwords.len() > hotwords.len() { ", with the hot words," } else { "" };
             let message = format!("the context{with} {excess} ({model}); shorten it");
             return Err(fault("ContextTooLong", Blame::Audio, message));
@@ -53,7 +54,7 @@ mod tests {
 
     fn fit(model: &str, hints: &Hints) -> Result<Hints, String> {
         hints
-            .fit(&Model::of(model).unwrap().takes, model)
+            .fit(&Model::of(model).unwrap().inputs, model)
             .map_err(|fault| format!("{}: {}", fault.code, fault.message))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{PieceFormat, Takes, Tells};
+use crate::config::{Inputs, Outputs, PieceFormat};
 
 /// What a recognizer accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct Limits {
     /// Only the channels that a request names are recognized; otherwise the service mixes all channels down.
     pub selects_channels: bool,
     /// What it can be told besides the audio.
-    pub takes: Takes,
+    pub inputs: Inputs,
     /// What it tells besides the text.
-    pub tells: Tells,
+    pub outputs: Outputs,
     /// It takes recordings in pieces that are decoded and cut here, where it does not take them as they are.
     pub pieces: Option<Pieces>,
     /// For recognizers whose requests become tasks.

@@ -74,7 +74,7 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         None
     }
 
-    /// The operator may have mended what holds its queue: the next request finds out at once.
+    /// Lets the next request probe at once: the operator may have repaired what holds the queue.
     fn probe_now(&self) {}
 
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
@@ -91,8 +91,7 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
         listener: &'a mut dyn Listener,
     ) -> BoxFuture<'a, Result<Sent, Error>>;
 
-    /// The object that an upload of this name makes and that the caller has to [`Recognizer::discard`]; `None`: what is uploaded removes
-    /// itself.
+    /// The object that an upload of this name creates and that the caller has to [`Recognizer::discard`]; `None`: uploads expire by themselves.
     fn object(&self, _name: &str) -> Option<String> {
         None
     }
@@ -265,9 +264,9 @@ pub struct Lost<'a> {
     pub model: &'a str,
     /// [`Request::marker`].
     pub marker: &'a str,
-    /// Not after the request may have left: with a later time the search would miss the task, and the recording would be paid again.
+    /// A time before the request left. With a later time the search would miss the task, and the recording would be paid for again.
     pub since: Timestamp,
-    /// Not before the request was given up: tasks that were created later belong to other requests. `None`: not known.
+    /// A time after the daemon gave the request up: tasks that were created later belong to other requests. `None`: not known.
     pub until: Option<Timestamp>,
     /// Handles of this daemon's other recordings, past ones included, and when they were created.
     pub known: &'a HashMap<String, Timestamp>,

@@ -25,11 +25,11 @@ pub struct Recognizers {
     former: Vec<Former>,
 }
 
-/// The recognizers of an address, or with a bucket, that another one has followed: their tasks and objects are known there only.
+/// The recognizers of an earlier address or bucket, which a reload has replaced. Only they can reach the tasks and objects that were made there.
 #[derive(Debug, Clone)]
 struct Former {
     recognizers: [Arc<dyn Recognizer>; 2],
-    /// Set when the address that follows is in force.
+    /// When the replacement came into force; empty until then.
     until: Arc<OnceLock<Timestamp>>,
 }
 
@@ -101,7 +101,7 @@ impl Recognizers {
         self.present.iter().find(|recognizer| recognizer.profile().engine == *engine)
     }
 
-    /// The recognizer that an attempt was sent to which began then: an attempt of an earlier address is known there only.
+    /// The recognizer for an attempt that began at this time. An attempt that was sent to an earlier address can be resolved there only.
     pub fn of_attempt(&self, engine: &Engine, began: Timestamp) -> Option<&Arc<dyn Recognizer>> {
         let former = self.former.iter().find(|former| former.until.get().is_none_or(|until| began < *until));
         let of_former = former.and_then(|former| {
@@ -110,7 +110,7 @@ impl Recognizers {
         of_former.or_else(|| self.get(engine))
     }
 
-    /// Deletes an object of an upload. `None`: it is of no bucket that a config since the start had.
+    /// Deletes an uploaded object. `None`: no config since the start has named its bucket.
     pub async fn discard(&self, object: &str) -> Option<Result<(), Error>> {
         let former = self.former.iter().flat_map(|former| &former.recognizers);
         let discarding =

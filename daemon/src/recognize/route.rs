@@ -27,7 +27,7 @@ pub struct Facts {
     pub is_url: bool,
     /// The codec, for messages.
     pub codec: Option<String>,
-    /// Its header is one that a recognizer may refuse or hear a part by: the file is not sent as it is.
+    /// A recognizer may refuse the file, or hear only a part of it, because of its header. So the file is not sent as it is.
     pub misleading_header: bool,
     /// The file ends before its audio does.
     pub truncated: bool,
@@ -108,7 +108,7 @@ pub fn plan(facts: &Facts, route: &Route, offers: Vec<&Profile>) -> Result<Plan,
         }
     }
     let in_pieces = candidates.iter().find_map(|offer| in_pieces(facts, route, offer));
-    let fault = none(facts, &misfits);
+    let fault = fault_of_misfits(facts, &misfits);
     in_pieces
         .map(|plan| Plan { reason: format!("it is sent in pieces: {}", fault.message), ..plan })
         .ok_or(fault)
@@ -201,7 +201,7 @@ fn delivery(facts: &Facts, engine: &Engine, limits: &Limits) -> Result<Delivery,
 }
 
 /// The fault where no engine accepts the recording: that of the last available engine, which accepts the longest recordings.
-fn none(facts: &Facts, misfits: &[Fault]) -> Fault {
+fn fault_of_misfits(facts: &Facts, misfits: &[Fault]) -> Fault {
     let of_audio = misfits.iter().rfind(|misfit| misfit.blame == Blame::Audio);
     let Some(first) = of_audio.or(misfits.last()) else {
         return fault(

@@ -13,7 +13,8 @@ use crate::broker::JetStream;
 use crate::broker::stream::remedy;
 use crate::job::persisted::{self, Unreadable};
 
-/// The bucket did not tell which daemon owns what the key stands for: this daemon may act on nothing that another one may own.
+/// The bucket did not answer, so it is unknown which daemon owns the job or the webhook of the key. This daemon must not act on anything that
+/// another daemon may own.
 #[derive(Debug, thiserror::Error)]
 #[error("the bucket {bucket} does not answer: {reason}")]
 pub struct Unconfirmed {
@@ -60,7 +61,7 @@ impl Bucket {
                     "a newer daemon wrote the key {key}, and this daemon leaves it alone: {newer}"
                 ))),
                 Err(error) => Err(self.unconfirmed(format!(
-                    "the key {key} holds something that no harkd writes ({error}); delete it if that is so"
+                    "the key {key} has a value that this harkd cannot read ({error}); if no other program needs it, delete the key"
                 ))),
             },
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),

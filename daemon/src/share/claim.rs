@@ -34,7 +34,7 @@ pub struct Claim {
     measured: Measured,
     /// The pieces with an attempt that may have cost something, of a recording that is not cut here.
     pieces: Vec<ClaimedPiece>,
-    /// The same of a recording that is cut here.
+    /// The same for a recording that is cut here: runs of piece numbers with the fates of their attempts.
     paid: Vec<Paid>,
     /// See [`Job::maybe_paid`].
     pub maybe_paid: bool,
@@ -117,13 +117,13 @@ impl Claim {
     /// The claim of a job that the ledger has and the bucket does not have (any more).
     pub fn of(job: &Job, pieces: &[Piece], ticket: &Ticket, owner: Uuid) -> Self {
         let mut claim = Claim::new(job.id, owner, &ticket.place, 0);
-        claim.follow(job, pieces);
+        claim.copy_state(job, pieces);
         claim
     }
 
-    /// Copies the state of the job and its pieces into the claim, but not the transcript: until the final is stored, a daemon that takes
-    /// over has to ask the recognizer again.
-    pub fn follow(&mut self, job: &Job, pieces: &[Piece]) {
+    /// Copies the state of the job and its pieces into the claim, but not the transcript: a daemon that takes the job over before its final is
+    /// stored has to ask the recognizer again.
+    pub fn copy_state(&mut self, job: &Job, pieces: &[Piece]) {
         self.job = job.id;
         self.accepted_at = job.accepted_at;
         self.ended = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });

@@ -119,7 +119,7 @@ impl Claims {
             Ok(false) => self.let_go(id).await?,
             Err(unconfirmed) => {
                 if self.outdated().insert(id) {
-                    warn!(job = %id, source = job.source, %unconfirmed, "other daemons do not know where this job stands; they are told later");
+                    warn!(job = %id, source = job.source, %unconfirmed, "the job's claim cannot be updated now, so other daemons do not know its state; trying again later");
                 }
             }
         }
@@ -147,9 +147,9 @@ impl Claims {
         self.bucket_made().await.map_or(true, |made| made > time_ns)
     }
 
-    /// Writes the claims of a source's jobs into a bucket that was `made` new, ns since the epoch: of the open jobs, of the jobs whose message
-    /// may be redelivered because its acknowledgement was lost, and of the ended jobs that the bucket never had and that have a message
-    /// id, which a sender may send again. `false`: some claims could not be written.
+    /// Writes the claims of a source's jobs into a new bucket (`made`: when it was created, ns since the epoch). These are the open jobs, the
+    /// jobs whose message may be redelivered because its acknowledgement was lost, and the ended jobs with a message id from before the bucket,
+    /// because a sender may send that id again. `false`: some claims could not be written.
     pub async fn update_all(&self, source: &str, made: i128) -> Result<bool, LedgerError> {
         let (source, since) = (source.to_owned(), Timestamp::now() - 4 * self.0.ack_wait);
         let made = Timestamp::from_nanosecond(made).unwrap_or(Timestamp::MIN);
@@ -163,12 +163,12 @@ impl Claims {
             Ok::<_, LedgerError>(!self.outdated().contains(&id))
         });
         let updated: Vec<_> = updates.buffer_unordered(AT_A_TIME).collect().await;
-        // An ended job stays in this ledger, also where another daemon has claimed its message since.
-        let tells = stream::iter(ended).map(async |id| {
+        // Written with `write`, not with `update`: `update` would delete an ended job here if another daemon has claimed its message since.
+        let writes = stream::iter(ended).map(async |id| {
             let Some((job, pieces)) = self.0.ledger.find_whole(id).await? else { return Ok(true) };
             Ok::<_, LedgerError>(self.write(&job, &pieces).await.is_ok())
         });
-        let told: Vec<_> = tells.buffer_unordered(AT_A_TIME).collect().await;
+        let told: Vec<_> = writes.buffer_unordered(AT_A_TIME).collect().await;
         updated.into_iter().chain(told).try_fold(true, |all, done| Ok(all & done?))
     }
 
@@ -178,11 +178,11 @@ impl Claims {
         self.0.entering.take(job)
     }
 
-    /// Writes the job's state into its claim, if this daemon still owns the job; returns whether it does. The caller must hold [`Claims::writing`], or be the only
-    /// task that has the job.
+    /// Writes the job's state into its claim, if this daemon still owns the job; returns whether it does. The caller must hold
+    /// [`Claims::writing`], or be the only task that has the job.
     ///
     /// # Errors
-    /// When the bucket does not answer. The claim may have been written all the same; then it tells no less than what is true.
+    /// When the bucket does not answer. The claim may have been written all the same; then it records at least what the ledger has.
     pub async fn write(&self, job: &Job, pieces: &[Piece]) -> Result<bool, Unconfirmed> {
         let Some(ticket) = &job.ticket else { return Ok(true) };
         loop {
@@ -192,7 +192,7 @@ impl Claims {
             if !self.is_ours(&claim, job) {
                 return Ok(false);
             }
-            claim.follow(job, pieces);
+            claim.copy_state(job, pieces);
             if self.0.bucket.update(&key, &claim, revision).await?.is_some() {
                 self.outdated().remove(&job.id);
                 return Ok(true);
@@ -276,7 +276,7 @@ impl Claims {
 
     /// Moves a claim to the duplicate message that waited for it, with this daemon as the owner. `None`: the claim has changed since it
     /// was read, so a daemon is at work on the job.
-    pub async fn inherit(
+    pub async fn move_to_duplicate(
         &self,
         ticket: &Ticket,
         delivery: i64,

@@ -41,13 +41,13 @@ impl Fence {
         }
     }
 
-    /// Stores a `job.accepted` if the stream has no event of the job, else a `job.retrying`. Returns what the stream then has of the job.
-    /// For a job whose last event is stored, nothing is added. `failures`: tries of the job that failed so far.
+    /// Stores a `job.accepted` if the stream has no event of the job, else a `job.retrying`. Returns the events that the stream then has of the
+    /// job. Adds no event if the job's last event is stored. `failures`: how many tries of the job have failed so far.
     ///
     /// # Errors
     /// When the stream does not answer; the event may be stored all the same, and then the next try appends behind it. When another daemon
     /// owns the job by now, or the bucket does not tell which daemon does.
-    pub async fn step_in(self, job: Job, failures: u32) -> Result<StoredEvents, String> {
+    pub async fn append_fence_event(self, job: Job, failures: u32) -> Result<StoredEvents, String> {
         let stream = ensure_event_streams(&self.jetstream, &self.nats, &self.subjects)
             .await
             .map_err(|error| error.to_string())?;
@@ -80,11 +80,11 @@ impl Fence {
                 stored.sequence += 1;
                 stored.stream_seq = stream_seq;
                 let body = serde_json::to_string(&event).map_err(|error| error.to_string())?;
-                stored.told.push(Stored { event, body, stream_seq });
+                stored.events.push(Stored { event, body, stream_seq });
                 return Ok(stored);
             }
         }
-        Err("its events do not come to rest".into())
+        Err("the former owner keeps storing events of the job".into())
     }
 
     /// Whether a job's last event is stored, whichever daemon had the job.
@@ -100,7 +100,8 @@ impl Fence {
         Ok(kind.is_some_and(|(kind, _)| kind.is_last()))
     }
 
-    /// Appends an event behind stream sequence `expected`; returns its own stream sequence. `None`: another event took the place first.
+    /// Appends an event behind stream sequence `expected`; returns the stream sequence of the event. `None`: the job has a newer event than
+    /// `expected`.
     async fn publish(
         &self,
         event: &Event,
@@ -147,7 +148,7 @@ pub async fn stored_events(
         // A message without a sequence was written by no daemon.
         if let Some(event) = event.clone().filter(|event| event.sequence.is_some()) {
             let body = String::from_utf8_lossy(&message.payload).into_owned();
-            stored.told.push(Stored { event, body, stream_seq: message.sequence });
+            stored.events.push(Stored { event, body, stream_seq: message.sequence });
         }
         let body = event.map(|event| event.body);
         stored.add(kind.as_ref(), sequence_of(&message.payload), body, message.sequence);

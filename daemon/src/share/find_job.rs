@@ -64,7 +64,8 @@ impl Fence {
         let mut found = None;
         while left > 0 {
             let next = tokio::time::timeout(PATIENCE, messages.next()).await;
-            let message = next.map_err(|_| "its events do not come")?.ok_or("its events end")??;
+            let message =
+                next.map_err(|_| "the stream of events does not answer")?.ok_or("its events end")??;
             left = message.info()?.pending;
             if let Ok(event) = Event::parse(&Kind::JobAccepted, &message.payload)
                 && sought.is_of(&event.recording)

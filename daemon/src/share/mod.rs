@@ -14,4 +14,4 @@ pub use self::bucket::{Bucket, Unconfirmed};
 pub use self::claims::Claims;
 pub use self::fence::{Fence, sequence_of, stored_events};
 pub use self::find_job::Sought;
-pub use self::takeover::{StoredEvents, go_on};
+pub use self::takeover::{StoredEvents, continue_job};

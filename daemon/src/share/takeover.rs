@@ -30,8 +30,8 @@ pub struct StoredEvents {
     pub segments: Vec<TranscriptSegment>,
     /// The final, if it is stored.
     pub transcript: Option<TranscriptFinal>,
-    /// All that this daemon can read, in order.
-    pub told: Vec<Stored>,
+    /// All stored events that this daemon can read, in order.
+    pub events: Vec<Stored>,
 }
 
 impl StoredEvents {
@@ -67,7 +67,7 @@ impl StoredEvents {
 }
 
 /// Continues a job and its pieces behind its stored events. If the final is stored, it is the transcript: no recognizer is asked again.
-pub fn go_on(
+pub fn continue_job(
     mut job: Job,
     mut pieces: Vec<Piece>,
     stored: StoredEvents,
@@ -75,9 +75,9 @@ pub fn go_on(
 ) -> (Job, Vec<Piece>) {
     job.sequence = stored.sequence;
     job.submitted |= stored.submitted;
-    job.speech_told |= stored.before.has_speech;
+    job.speech_reported |= stored.before.has_speech;
     job.stored = stored.before;
-    // The event that took the place is a `job.retrying`, which counts a failed try, unless it was the job's first event (`job.accepted`).
+    // [`Fence::append_fence_event`] has stored a `job.retrying`, which counts as a failed try, unless its event was the job's first one (`job.accepted`).
     if stored.sequence > 1
         && let Some(first) = pieces.first_mut()
     {
@@ -98,8 +98,8 @@ pub fn go_on(
         reason: "another daemon has heard it".into(),
     });
     if pieces.is_empty() {
-        // The recording was cut, or the claim that described the job's attempts is lost. One piece with the most attempts of any tells
-        // whether a charge may be a duplicate.
+        // The recording was cut, or the claim with the job's attempts is lost. One piece stands for all; it has the most attempts that any piece
+        // had, which tells whether a charge may be a duplicate.
         let mut piece =
             Piece::new(1, Span::whole(job.recording.duration_ms), plan.engine.as_str(), &plan.model);
         let most = job.paid.iter().max_by_key(|run| run.fates.len()).map_or(1, |run| run.first);
@@ -117,8 +117,8 @@ pub fn go_on(
     (job, pieces)
 }
 
-/// Takes a piece that is stored as heard: it is not sent again, and its text stays as it left the former owner. The plugins get it once
-/// more, since the former owner may not have stored all that they emitted about it.
+/// Takes over a piece whose segment is stored: it is not sent again, and its text stays as the former owner published it. The plugins get it
+/// once more, because the former owner may not have stored all of their emissions about it.
 fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: &Prices) {
     let TranscriptSegment { engine, model, piece: number, begin_ms, end_ms, truncated, segments, .. } =
         stored;
@@ -129,7 +129,7 @@ fn adopt(job: &Job, pieces: &mut Vec<Piece>, stored: TranscriptSegment, prices: 
         pieces.len() - 1
     });
     let piece = &mut pieces[at];
-    // The bill is not in the event; the service bills whole seconds and cuts off the rest (dashscope-protocol.md 2).
+    // The bill is not in the event; the service bills whole seconds and cuts off the rest (the provider's documentation).
     let is_free = prices.is_free(engine.as_str());
     let billed = Usage::seconds(if is_free { 0 } else { end_ms.saturating_sub(begin_ms) / 1_000 });
     let text = joined(segments.iter().map(|segment| segment.text.as_str()));
@@ -211,7 +211,7 @@ mod tests {
             segments: heard(&["en"]),
         };
         let (_, pieces) =
-            go_on(job, Vec::new(), after(&[Body::TranscriptSegment(stored)]), &Prices::default());
+            continue_job(job, Vec::new(), after(&[Body::TranscriptSegment(stored)]), &Prices::default());
         assert!(pieces[0].heard.as_ref().is_some_and(|heard| heard.truncated));
     }
 
@@ -232,7 +232,7 @@ mod tests {
             let stored = after(&events);
             let is_stored = events.iter().any(|event| event.kind().family() == "plugin");
             prop_assert_eq!(stored.published.len(), usize::from(is_stored));
-            let (mut job, pieces) = go_on(job, Vec::new(), stored, &Prices::default());
+            let (mut job, pieces) = continue_job(job, Vec::new(), stored, &Prices::default());
             let again = match pieces.first() {
                 Some(piece) => piece.heard.clone().unwrap().segments,
                 None => heard(&second),

@@ -1,9 +1,9 @@
 //! Decides whether an audio URL that a sender put into a message may be used.
 //!
 //! DashScope fetches the URLs itself, [`look`] looks into them before, and [`fetch`] fetches them where bytes are needed; no sender may use Hark
-//! or the service to reach hosts of a private network (SSRF). Public https URLs are allowed, and hosts that the operator lists in `security.allow_urls`. Every check uses the parsed URL, never the text:
-//! `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name the host and never the query, because presigned URLs carry their
-//! secret there.
+//! or the service to reach hosts of a private network (SSRF). Public https URLs are allowed, and hosts that the operator lists in
+//! `security.allow_urls`. Every check uses the parsed URL, never the text: `http://0x7f.1/` and `https://①②⑦.0.0.1/` are 127.0.0.1. Errors name
+//! the host and never the query, because presigned URLs carry their secret there.
 
 #[cfg(test)]
 mod cases;

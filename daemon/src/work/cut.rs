@@ -25,7 +25,7 @@ const BATCH: usize = 64;
 /// # Errors
 /// When the ledger is closed or damaged.
 pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
-    // Another daemon had fetched the audio of the URL or the object.
+    // After a takeover the audio of a URL or an object is not on this machine: the former owner had fetched it.
     let Some(job) = tools.with_bytes(job, None).await? else { return Ok(()) };
     let (Stage::Cutting { to_ms, pieces }, Some(plan)) = (&job.stage, &job.plan) else { return Ok(()) };
     let (to_ms, pieces) = (*to_ms, *pieces);
@@ -37,7 +37,7 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
     // Holds at most what the analysis finds while the ledger commits.
     let (found, mut sections) = mpsc::unbounded_channel();
     let found = move |section: Section| {
-        // A receiver that is gone means that the job is not cut any more; then the analysis is dropped as well.
+        // `send` fails once the receiver is dropped: then the job is no longer being cut, and the analysis is dropped as well.
         if section.begin_ms() >= to_ms {
             let _ = found.send(span(section));
         }
@@ -64,7 +64,12 @@ pub async fn cut(job: Job, tools: Tools) -> Result<(), LedgerError> {
     }
     if let Ok(analysis) = &outcome {
         let milliseconds = begun.elapsed().as_millis() as u64;
-        info!(pieces = analysis.sections.len(), speech_ms = analysis.speech_ms, milliseconds, "listened to");
+        info!(
+            pieces = analysis.sections.len(),
+            speech_ms = analysis.speech_ms,
+            milliseconds,
+            "the recording was analyzed"
+        );
     }
     tools.end_cut(&job, plan, has_several, waiting, outcome).await
 }
@@ -82,7 +87,7 @@ pub fn analysis_plan(plan: &Plan) -> AnalysisPlan {
 fn span(section: Section) -> Span {
     let (begin_ms, end_ms) = (section.begin_ms(), section.end_ms());
     let parts = match section.parts.len() {
-        // All of it is sent.
+        // An empty list means that all of the span is sent.
         1 => Vec::new(),
         _ => section.parts.iter().map(|part| (part.begin_ms, part.end_ms)).collect(),
     };
@@ -90,7 +95,8 @@ fn span(section: Section) -> Span {
 }
 
 impl Tools {
-    /// Adds pieces that were found to a job. `end`: the recording is listened to to its end. False: the job is not being cut any more.
+    /// Adds pieces that the analysis has found to a job. `end`: set once the analysis has reached the end of the recording. `false`: the job is
+    /// no longer being cut.
     pub(super) async fn add_spans(
         &self,
         job: &Job,
@@ -106,7 +112,7 @@ impl Tools {
         Ok(advanced.is_some_and(|advanced| matches!(advanced.job.stage, Stage::Cutting { .. })))
     }
 
-    /// Adds the last pieces. What was found of a recording that cannot be decoded to its end is recognized.
+    /// Adds the last pieces and ends the cutting. If the recording cannot be decoded to its end, the pieces found until then are recognized.
     async fn end_cut(
         &self,
         job: &Job,
@@ -142,7 +148,7 @@ impl Tools {
         self.add_spans(job, rest, Some(end)).await.map(drop)
     }
 
-    /// What is not sent of a recording.
+    /// How much of a recording is not sent, and what sending it would have cost.
     fn saved(&self, plan: &Plan, analysis: &Analysis) -> Saved {
         let duration = analysis.probe.duration_ms.unwrap_or(0);
         let sent: u64 = match plan.cut {
@@ -153,18 +159,18 @@ impl Tools {
         };
         let ms = (analysis.channels.len() as u64 * duration).saturating_sub(sent);
         let price = self.settings.policy.prices.of(plan.engine.as_str(), &plan.model);
-        // The price of as many seconds as these are milliseconds, to be exact.
+        // Computed as if each millisecond were a second and divided by 1,000 afterwards, so that rounding loses nothing.
         Saved { ms, cost_micro: (price.cost_micro(price.estimate(ms)) + 500) / 1_000 }
     }
 }
 
-/// The channels that say something of their own.
+/// The channels that are sent: those that are neither silent nor copies of another channel.
 pub fn channels_to_send(analysis: &Analysis) -> Vec<u32> {
     let numbered = (0..).zip(&analysis.channels).filter(|(_, channel)| channel.is_to_be_sent());
     numbered.map(|(number, _)| number).collect()
 }
 
-/// One piece: the channels that say something of their own, for a recognizer that takes the recording as it is.
+/// One piece with all channels that are sent, for a recognizer that takes the recording as it is.
 fn whole(analysis: &Analysis) -> Vec<Span> {
     let channels = channels_to_send(analysis);
     let span = Span { channels, ..Span::whole(analysis.probe.duration_ms) };

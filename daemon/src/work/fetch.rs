@@ -1,5 +1,5 @@
-//! Fetches the audio of a URL where the plan needs bytes (the recognizer that the route names takes no URL, or the recording is to be listened
-//! to here first), and that of an object.
+//! Fetches the audio of objects and, where the plan needs bytes, of URLs into the spool. A plan needs bytes if the recognizer that the route
+//! names takes no URL, or if the daemon analyzes the recording before it is sent.
 
 use std::io;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::source::download::{Fetched, Unfetched};
 use crate::source::object;
 use crate::source::url::fetch::fetch;
 
-/// The most that is fetched (CONTRACT.md 3).
+/// The largest recording that is fetched.
 pub const LARGEST: u64 = 2 << 30;
 
 /// Pauses between the tries.
@@ -37,8 +37,8 @@ pub fn needs_bytes<'a>(route: &Route, mut profiles: impl Iterator<Item = &'a Pro
 }
 
 impl Tools {
-    /// The job with its audio on this machine, if its plan needs that. `None`: it cannot be had, which is the end of the job (or of `piece`),
-    /// or it cannot be had now.
+    /// Returns the job with its audio on this machine, if its plan needs that. `None`: the audio could not be fetched, and the job (or `piece`)
+    /// has failed or is put off.
     pub(super) async fn with_bytes(
         &self,
         job: Job,
@@ -76,7 +76,7 @@ impl Tools {
                 if self.shortage.is_time() {
                     warn!(
                         source = job.source,
-                        reason, "objects of audio are out of reach and their jobs wait; see to the broker"
+                        reason, "objects with audio cannot be read and their jobs wait; check NATS"
                     );
                 }
                 self.put_off(&job, piece).await?;
@@ -125,7 +125,7 @@ impl Tools {
                 Unfetched::NotNow(reason) => match (place, pauses.next()) {
                     (Place::Object(_), _) => return Err(NotFetched::NoAnswer(reason.clone())),
                     (Place::Url(_), Some(pause)) => {
-                        warn!(job = %job.id, source = job.source, %error, "the audio of the URL is fetched again");
+                        warn!(job = %job.id, source = job.source, %error, "the audio of the URL could not be fetched; trying again");
                         tokio::time::sleep(pause).await;
                         continue;
                     }

@@ -1,4 +1,4 @@
-//! Cuts a piece whose text repeats itself or is cut into halves, where seconds cost nothing: each half is asked for once.
+//! Where recognition is free, cuts a piece into halves if its text repeats itself or was cut off. Each half is sent once.
 
 use tracing::info;
 
@@ -22,7 +22,7 @@ impl Tools {
             Ok(halves) => {
                 info!(
                     halves = halves.len(),
-                    "the text repeats itself or is cut; the piece is asked for once more in halves"
+                    "the text repeats itself or was cut off; the piece is sent again in halves"
                 );
                 self.advance_piece(task, PieceFact::Halved { halves }, 0).await
             }
@@ -33,7 +33,7 @@ impl Tools {
     async fn halves_of(&self, task: &PieceTask) -> Result<Vec<Span>, Unopened> {
         let (job, span) = (&task.job, &task.piece.span);
         let part = self.part(job, span, PieceFormat::Wav).await?;
-        // The analysis cuts in the last eighth before this: around the middle.
+        // The analysis cuts within the last eighth before `longest_ms`, so 9/16 of the length puts the cut near the middle.
         let longest_ms = Some(span.sent_ms().unwrap_or(0) * 9 / 16);
         let plan = AnalysisPlan { longest_ms, ..AnalysisPlan::default() };
         let analysis = self.workers.analyze(&part, Some("wav"), plan, |_| ()).await;

@@ -1,4 +1,4 @@
-//! What a request tells the recognizer besides the audio, and what that means for the answer.
+//! The hints of a request: what the daemon tells the recognizer besides the audio, and what the hints mean for the answer.
 
 use hark_sdk::event::Fault;
 
@@ -8,7 +8,7 @@ use crate::job::{Job, Plan, Transcript};
 use crate::recognize::{Echo, Hints};
 
 /// What the message and the route say: the message's own language and context, else the route's.
-fn told(job: &Job, route: &Route) -> Hints {
+fn hints_of(job: &Job, route: &Route) -> Hints {
     let language = job.language.as_deref().unwrap_or(&route.language);
     let hotwords =
         route.hotwords.iter().map(|hotword| Hotword { word: filled(&hotword.word, job), ..hotword.clone() });
@@ -30,9 +30,9 @@ impl Tools {
     /// # Errors
     /// See [`Hints::fit`].
     pub(super) fn hints(&self, job: &Job, route: &Route, plan: &Plan) -> Result<Hints, Fault> {
-        let hints = told(job, route);
+        let hints = hints_of(job, route);
         match self.settings.recognizers.get(&plan.engine) {
-            Some(recognizer) => hints.fit(&recognizer.profile().limits.takes, &plan.model),
+            Some(recognizer) => hints.fit(&recognizer.profile().limits.inputs, &plan.model),
             None => Ok(hints),
         }
     }

@@ -7,7 +7,7 @@ use hark_sdk::event::Engine;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::owned::Owned;
+use super::ownership_check::OwnershipCheck;
 use super::{PieceTask, Tools};
 use crate::job::ledger::{Advanced, LedgerError, spend};
 use crate::job::piece_machine::{self, PieceFact};
@@ -25,12 +25,12 @@ impl Tools {
         marker: Option<String>,
         permit: &Permit,
         recognizer: &Arc<dyn Recognizer>,
-    ) -> Result<Option<(PieceTask, Arc<Owned>)>, LedgerError> {
+    ) -> Result<Option<(PieceTask, Arc<OwnershipCheck>)>, LedgerError> {
         let fact = PieceFact::Sending { marker, reserved_micro: self.reservation(task) };
         let writing = self.claims.writing(task.job.id).await;
         let confirmed = Instant::now();
         let is_ours = self.claim_with(task, fact.clone()).await?;
-        if !self.goes_on(task, is_ours).await? {
+        if !self.owns_or_postpones(task, is_ours).await? {
             return Ok(None);
         }
         let advanced = self.ledger.advance_piece(task.id(), fact, 0, &self.settings.policy).await?;
@@ -38,14 +38,15 @@ impl Tools {
         let Some(Advanced { job, piece: Some(piece) }) = advanced else { return Ok(None) };
         let task = PieceTask { job, piece };
         if task.piece.state != PieceState::Sending {
-            // The budget was spent meanwhile; the claim has the intent that the ledger refused.
+            // Another piece has spent the budget meanwhile. The claim has an intent that the ledger refused, so the claim is written again.
             if task.job.ticket.is_some() {
                 self.claims.update(task.job.id).await?;
             }
             return Ok(None);
         }
         if self.is_outdated(&task, recognizer) {
-            // The fate of an attempt is asked for where attempts of its time were sent.
+            // The daemon asks for the fate of an attempt at the recognizer that was in force when the attempt began (`Recognizers::of_attempt`).
+            // So a recognizer that a reload has replaced must not send a new attempt.
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
             return Ok(None);
         }
@@ -56,21 +57,21 @@ impl Tools {
                 return Ok(None);
             }
         }
-        let owned = Arc::new(Owned::new(self.claims.clone(), task.job.clone(), confirmed));
+        let owned = Arc::new(OwnershipCheck::new(self.claims.clone(), task.job.clone(), confirmed));
         Ok(Some((task, owned)))
     }
 
-    /// Goes on after a request that was cut off because [`Owned`] did not clear it.
+    /// Handles a request that was cut off because [`OwnershipCheck`] did not clear it.
     pub(super) async fn not_cleared(
         &self,
         task: &PieceTask,
         is_ours: Result<bool, Unconfirmed>,
     ) -> Result<(), LedgerError> {
         if is_ours.is_err() {
-            // The piece goes back to the end of the queue, and does not wait for the bucket in a place of the lane.
+            // The piece goes back to the end of the queue, so that it occupies no place of the lane while the bucket does not answer.
             self.advance_piece(task, PieceFact::Unsent, 0).await?;
         }
-        self.goes_on(task, is_ours).await.map(drop)
+        self.owns_or_postpones(task, is_ours).await.map(drop)
     }
 
     /// What the next request of a piece reserves in the day's budget, in millionths of a dollar. A length that is not known counts as the

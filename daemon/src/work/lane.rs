@@ -59,17 +59,17 @@ where
     F: Future<Output = Worked> + Send + 'static,
 {
     let mut woken = ledger.wakes(lane.duty);
-    // The end of a canceled job is work like any other.
+    // The settle lane drops no task: a canceled job has to be settled like any other.
     let mut dropped = (lane.duty != Duty::Settle).then(|| ledger.dropped());
     let Terms { width, priorities } = terms();
     let places = Places::new(priorities, width);
-    let mut running = RunningTasks { ledger, lane, places, at_hand: HashMap::new(), resting: HashSet::new() };
+    let mut running = RunningTasks { ledger, lane, places, tasks: HashMap::new(), skipped: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
     loop {
         let Terms { width, priorities } = terms();
-        running.places.follow(priorities, width);
+        running.places.reconfigure(priorities, width);
         while look && !stop.is_cancelled() && tasks.len() < width {
             let found = running.look(width - tasks.len()).await?;
             (look, next_due) = (found.more, found.next);
@@ -81,7 +81,7 @@ where
                     piece => info_span!("job", job = %owed.job, source, lane = duty, piece),
                 };
                 let handle = tasks.spawn(work(task).instrument(span));
-                running.at_hand.insert(handle.id(), AtHand { owed, source, handle });
+                running.tasks.insert(handle.id(), RunningTask { owed, source, handle });
             }
         }
         if stop.is_cancelled() && tasks.is_empty() {
@@ -114,13 +114,13 @@ struct RunningTasks {
     lane: Lane,
     places: Places,
     /// The running tasks.
-    at_hand: HashMap<Id, AtHand>,
+    tasks: HashMap<Id, RunningTask>,
     /// Jobs and pieces whose work panicked, or that a newer harkd wrote; the lane leaves them alone until the next start.
-    resting: HashSet<Owed>,
+    skipped: HashSet<Owed>,
 }
 
 /// A running task.
-struct AtHand {
+struct RunningTask {
     /// What it works on.
     owed: Owed,
     source: String,
@@ -145,10 +145,10 @@ impl RunningTasks {
     /// Reads from the ledger what is due and not running yet, at most `room` tasks. One read does all of it, because each recording passes
     /// through here four times.
     async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
-        let at_hand = self.at_hand.values().map(|task| &task.owed);
-        let busy: HashSet<Owed> = at_hand.chain(&self.resting).copied().collect();
+        let tasks = self.tasks.values().map(|task| &task.owed);
+        let busy: HashSet<Owed> = tasks.chain(&self.skipped).copied().collect();
         let mut taken: HashMap<String, usize> = HashMap::new();
-        for task in self.at_hand.values() {
+        for task in self.tasks.values() {
             *taken.entry(task.source.clone()).or_default() += 1;
         }
         let (lane, places) = (self.lane.clone(), self.places.clone());
@@ -177,14 +177,14 @@ impl RunningTasks {
         self.places = found.places.clone();
         for (owed, error) in &found.newer {
             warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is skipped");
-            self.resting.insert(*owed);
+            self.skipped.insert(*owed);
         }
         Ok(found)
     }
 
     /// Ends the tasks that work on a canceled job: a request under way is dropped with its connection, and whatever it waits for.
     fn drop_work(&self, dropped: &Dropped) {
-        for AtHand { owed, handle, .. } in self.at_hand.values() {
+        for RunningTask { owed, handle, .. } in self.tasks.values() {
             if owed.job == dropped.job && !dropped.except.contains(&owed.piece) {
                 handle.abort();
             }
@@ -194,15 +194,15 @@ impl RunningTasks {
     fn finished(&mut self, done: Result<(Id, Worked), tokio::task::JoinError>) -> Result<(), LedgerError> {
         match done {
             Ok((task, worked)) => {
-                self.at_hand.remove(&task);
+                self.tasks.remove(&task);
                 worked
             }
             Err(error) => {
                 let (owed, source) =
-                    self.at_hand.remove(&error.id()).map(|task| (task.owed, task.source)).unzip();
+                    self.tasks.remove(&error.id()).map(|task| (task.owed, task.source)).unzip();
                 if error.is_panic() {
-                    error!(job = ?owed.map(|owed| owed.job), source, lane = self.lane.duty.as_str(), %error, "work on a job panicked: this is a bug of Hark's; the job rests until the next start");
-                    self.resting.extend(owed);
+                    error!(job = ?owed.map(|owed| owed.job), source, lane = self.lane.duty.as_str(), %error, "a task of a lane panicked, which is a bug of Hark; the lane leaves the job alone until the next start");
+                    self.skipped.extend(owed);
                 }
                 Ok(())
             }

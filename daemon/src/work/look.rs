@@ -11,7 +11,7 @@ use crate::recognize::route::Facts;
 use crate::source::download::Unfetched;
 use crate::source::url::look::{Looked, look};
 
-/// The most that is read. Flash takes no more by URL, and recordings that only other engines take need no look to their end.
+/// The most bytes that are read. Flash takes no larger file by URL, and for the other engines the first bytes are enough.
 pub const MOST: u64 = 10 << 20;
 
 impl Tools {

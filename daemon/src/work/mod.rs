@@ -9,7 +9,7 @@ pub mod lane;
 pub mod look;
 pub mod objects;
 mod open_files;
-mod owned;
+mod ownership_check;
 pub mod partials;
 pub mod pipe;
 mod places;
@@ -63,9 +63,9 @@ pub struct Tools {
     pub claims: Claims,
     /// For the objects that messages refer to.
     pub jetstream: JetStream,
-    /// Those that this task keeps to its end.
+    /// The settings with which this task began; it keeps them until it ends.
     pub settings: Arc<Settings>,
-    /// Those that are in force now.
+    /// The settings of the newest config; a reload replaces them.
     pub in_force: watch::Receiver<Arc<Settings>>,
     pub workers: Workers,
     pub state_directory: Arc<PathBuf>,
@@ -161,17 +161,17 @@ impl Tools {
         if self.ledger.step(move |connection| advance::replan(connection, id, now)).await?.is_none() {
             return Ok(false);
         }
-        info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the config has another plan for the job");
+        info!(job = %job.id, source = job.source, engine = %plan.engine, model = plan.model, "the job is planned anew: the config gives it another plan");
         Ok(true)
     }
 
     /// Whether this daemon still owns the job. If another daemon does, the job is deleted here; if the bucket does not answer, the piece is
     /// put off.
     async fn is_ours(&self, task: &PieceTask) -> Result<bool, LedgerError> {
-        self.goes_on(task, self.claims.owns(&task.job).await).await
+        self.owns_or_postpones(task, self.claims.owns(&task.job).await).await
     }
 
-    async fn goes_on(
+    async fn owns_or_postpones(
         &self,
         task: &PieceTask,
         is_ours: Result<bool, Unconfirmed>,

@@ -31,24 +31,25 @@ const AT_A_TIME: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub struct Objects(Arc<Mutex<HashSet<String>>>);
 
-/// An object that a request is going to need. When this is dropped, the ledger alone decides.
+/// Keeps an object from being deleted until a request in the ledger names it. Once this is dropped, the ledger alone decides whether the object
+/// is needed.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct UploadGuard {
     objects: Objects,
     url: String,
 }
 
-impl Drop for Held {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
         self.objects.0.lock().remove(&self.url);
     }
 }
 
 impl Tools {
-    /// Writes an object into the ledger, after which it may be made. `url`: without a signature.
-    pub(super) async fn make_object(&self, url: String, job: Uuid) -> Result<Held, LedgerError> {
+    /// Records an object in the ledger before it is created, and keeps it from being deleted. `url`: without a signature.
+    pub(super) async fn make_object(&self, url: String, job: Uuid) -> Result<UploadGuard, LedgerError> {
         self.objects.0.lock().insert(url.clone());
-        let held = Held { objects: self.objects.clone(), url: url.clone() };
+        let held = UploadGuard { objects: self.objects.clone(), url: url.clone() };
         let now = Timestamp::now();
         self.ledger.write(move |connection| remote_objects::insert(connection, &url, job, now)).await?;
         Ok(held)
@@ -60,7 +61,8 @@ impl Tools {
         if made.is_empty() {
             return Ok(Vec::new());
         }
-        // In this order: an object that was made by now and is not held now is needed only if the ledger has its request now.
+        // The order matters: the recorded objects first, then the held ones, then the ledger's answer. An object that was recorded before and is
+        // not held any more is needed only if the ledger already has its request.
         let held = self.objects.0.lock().clone();
         let now = Timestamp::now();
         let mut unneeded =
@@ -69,7 +71,7 @@ impl Tools {
         Ok(unneeded)
     }
 
-    /// The objects of jobs that other daemons have taken over and have ended.
+    /// The objects of ended jobs that other daemons have taken over.
     async fn ended_elsewhere(&self, fence: &Fence) -> Result<Vec<String>, LedgerError> {
         let elsewhere = self.ledger.read(remote_objects::elsewhere).await?;
         let held = self.objects.0.lock().clone();
@@ -108,7 +110,7 @@ pub async fn discard_unneeded(
     fence: Fence,
     stop: CancellationToken,
 ) -> Result<(), LedgerError> {
-    // Of buckets that the config does not name any more: until the next start, nothing can be done for them.
+    // Objects in buckets that the config no longer names. The daemon cannot delete them before the next start, and warns of each once.
     let mut unnamed = HashSet::new();
     let mut asked: Option<Instant> = None;
     loop {
@@ -128,7 +130,8 @@ pub async fn discard_unneeded(
     }
 }
 
-/// Deletes what is not needed now; returns the pause until the next pass. `fence`: where it is time to ask what other daemons have ended.
+/// Deletes the objects that are not needed now; returns the pause until the next pass. `fence`: set when it is time to ask which jobs other
+/// daemons have ended.
 async fn pass(
     tools: &Tools,
     fence: Option<&Fence>,
@@ -149,7 +152,7 @@ async fn pass(
             (url, None) => {
                 warn!(
                     object = url,
-                    "an object of a bucket that [storage] does not name any more is left; put the old url and endpoint back, or delete it"
+                    "an object in a bucket that [storage] no longer names cannot be deleted; restore the old url and endpoint, or delete it by hand"
                 );
                 unnamed.insert(url);
             }

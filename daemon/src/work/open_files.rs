@@ -1,5 +1,5 @@
-//! Opens recordings on blocking threads. An open takes moments, or for ever if a file server does not answer: then the source's files may
-//! block a bounded number of threads, and its jobs are tried again later.
+//! Opens recordings on blocking threads. An open takes microseconds, or never returns if a file server does not answer. Then the files of that
+//! source block a bounded number of threads, and its jobs are tried again later.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -43,7 +43,7 @@ impl OpenFiles {
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`]: the source's files do not answer.
-    pub(super) async fn of<T: Send + 'static>(
+    pub(super) async fn run_for<T: Send + 'static>(
         &self,
         source: &str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -111,15 +111,15 @@ mod tests {
         let hang = Arc::new(Mutex::new(hang));
         let hanging = (0..2 * AT_A_TIME).map(|_| {
             let hang = Arc::clone(&hang);
-            files.of("server", move || hang.lock().recv().is_ok())
+            files.run_for("server", move || hang.lock().recv().is_ok())
         });
         for outcome in futures::future::join_all(hanging).await {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         }
         assert_eq!(files.threads("server").available_permits(), 0);
-        assert_eq!(files.of("disk", || 7).await.unwrap(), 7);
+        assert_eq!(files.run_for("disk", || 7).await.unwrap(), 7);
         drop(answer);
-        assert_eq!(files.of("server", || 8).await.unwrap(), 8, "it is back");
+        assert_eq!(files.run_for("server", || 8).await.unwrap(), 8, "it is back");
     }
 }

@@ -37,7 +37,8 @@ impl Tools {
             Some(plan) => transcript.placed(task.piece.asked_for(), plan),
             None => transcript,
         };
-        // Here, before the ledger, the events and the plugins have it. Without its route, the job's policy is not known.
+        // Emotion is suppressed here, before the ledger, the events and the plugins see it. If the route is gone, its policy is unknown, and all
+        // emotion is suppressed.
         let route = self.route(&task.job).ok();
         let transcript = transcript.without_emotion(|role| route.is_some_and(|it| it.emotion.keeps(role)));
         let release = self.release(task);
@@ -46,7 +47,7 @@ impl Tools {
 
     /// Lets the first answer of a piece stand, whose halves failed.
     pub(super) async fn keep(&self, task: &PieceTask) -> Result<(), LedgerError> {
-        warn!("no halves of the piece were heard; its first answer is kept, which repeats itself or is cut");
+        warn!("the piece cannot be recognized in halves; its first answer is kept");
         self.end_piece(task, PieceFact::Kept { release: self.release(task) }, 0).await
     }
 
@@ -198,15 +199,15 @@ impl Tools {
 /// nothing.
 async fn hold(job: &Job, held: Held, tools: &Tools) -> Result<(), LedgerError> {
     // At `trace` only: the reason may quote the transcript.
-    trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "held back");
+    trace!(job = %job.id, plugin = held.plugin, reason = held.reason, "the plugin holds the job back");
     let level = if held.quarantined { 2 } else { 1 };
-    if level <= job.hold_told {
+    if level <= job.hold_reported {
         return Ok(());
     }
     warn!(
         plugin = held.plugin,
         quarantined = held.quarantined,
-        "held back until the plugin has processed it"
+        "the job is held back until the plugin has processed its transcript"
     );
     let fact = Fact::Held { level, fault: fault_of(&held), retry_in: HELD };
     tools.ledger.advance(job.id, fact).await.map(drop)

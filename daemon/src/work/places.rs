@@ -31,7 +31,7 @@ impl Priorities {
 pub(super) struct Places {
     priorities: Priorities,
     width: usize,
-    /// How many tasks started since an archive began to wait, or had one of its own.
+    /// While an archive waits: how many tasks of other sources have started since an archive last had its turn.
     before_an_archive: u32,
 }
 
@@ -41,7 +41,7 @@ impl Places {
     }
 
     /// Takes the priorities and the width of another config over.
-    pub(super) fn follow(&mut self, priorities: Priorities, width: usize) {
+    pub(super) fn reconfigure(&mut self, priorities: Priorities, width: usize) {
         (self.priorities, self.width) = (priorities, width);
     }
 
@@ -53,9 +53,9 @@ impl Places {
         self.width - left_free
     }
 
-    /// Chooses what gets the free places: the source with the highest priority, and among these the one that has the fewest places; every
-    /// eighth place goes to an archive that waits. `busy`: what has a place already, or must not get one; `taken`: how many places each
-    /// source has.
+    /// Chooses the tasks that get the free places: those of the source with the highest priority, and among equal ones of the source with the
+    /// fewest places; every eighth place goes to an archive that waits. `busy`: tasks that have a place already or must not get one; `taken`:
+    /// how many places each source has.
     pub(super) fn give(
         &mut self,
         due: BTreeMap<String, Vec<Owed>>,
@@ -121,8 +121,7 @@ mod tests {
         Places::new(Priorities(Arc::new(sources.into())), width)
     }
 
-    /// How many places each source gets of `width`, of which `taken` are taken. Sources `archive` and `live` have these priorities if
-    /// `prior`.
+    /// How many places each source gets. `taken`: how many places each source has already.
     fn given(
         places: &mut Places,
         sources: &[(&str, usize)],

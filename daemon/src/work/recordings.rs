@@ -28,7 +28,7 @@ impl Tools {
     pub(super) async fn open(&self, job: &Job) -> Result<File, Unopened> {
         let (opened, folder) = (job.clone(), Arc::clone(&self.state_directory));
         let open = move || audio::open(&opened, &folder);
-        self.files.of(&job.source, open).await.map_err(Unopened::NotNow)?
+        self.files.run_for(&job.source, open).await.map_err(Unopened::NotNow)?
     }
 
     /// Decodes a part of a recording and encodes it anew, into a file without a name: a kill leaves nothing behind.
@@ -59,7 +59,7 @@ impl Tools {
             Some(file) => Content::from_open(&opened, file),
             None => Content::of(&opened, &folder),
         };
-        let content = self.files.of(&job.source, open).await;
+        let content = self.files.run_for(&job.source, open).await;
         content.unwrap_or_else(|hangs| Err(Unopened::NotNow(hangs)))
     }
 
@@ -96,7 +96,7 @@ impl Tools {
     /// folder is back.
     async fn missing(&self, job: &Job, piece: Option<&PieceTask>, fault: Fault) -> Result<(), LedgerError> {
         let looked_at = job.clone();
-        let away = self.files.of(&job.source, move || audio::is_away(&looked_at)).await;
+        let away = self.files.run_for(&job.source, move || audio::is_away(&looked_at)).await;
         if !matches!(away, Ok(false)) {
             return self.wait_for_folder(job, piece, "it is not there").await;
         }

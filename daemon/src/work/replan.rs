@@ -1,4 +1,4 @@
-//! Plans jobs anew whose pieces wait for a later time, when the config has another plan for them. The lane of their recognizer does the same
+//! Plans jobs anew whose pieces wait for a later time, when the config gives them another plan. The lane of their recognizer does the same
 //! with a piece that is due.
 
 use jiff::Timestamp;

@@ -7,11 +7,11 @@ use tokio::task::JoinHandle;
 use tracing::{info, trace, warn};
 use uuid::Uuid;
 
-use super::objects::Held;
+use super::objects::UploadGuard;
 use super::revisions::Revision;
 use super::tasks::Place;
 use super::{PieceTask, Tools, failure};
-use crate::config::{Route, Secret, Tells};
+use crate::config::{Outputs, Route, Secret};
 use crate::job::audio::Unopened;
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
@@ -54,7 +54,7 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     };
     let task = match plan.delivery {
         Delivery::Url => task,
-        // Another daemon had fetched the audio of the URL or the object.
+        // After a takeover the audio of a URL or an object is not on this machine: the former owner had fetched it.
         Delivery::Inline | Delivery::Upload => match tools.with_bytes(task.job.clone(), Some(&task)).await? {
             Some(job) => PieceTask { job, ..task },
             None => return Ok(()),
@@ -108,8 +108,8 @@ pub async fn send(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let Some((intent, owned)) = tools.intend(&task, marker.clone(), &permit, &recognizer).await? else {
         return Ok(());
     };
-    let tells = recognizer.profile().limits.tells;
-    let request = request(&task, &route, &plan, tells, &hints, audio, marker.as_deref());
+    let outputs = recognizer.profile().limits.outputs;
+    let request = request(&task, &route, &plan, outputs, &hints, audio, marker.as_deref());
     let request = Request { clearance: Some(owned.clone()), ..request };
     let channels = job.recording.channels.unwrap_or(1);
     let selects = recognizer.profile().limits.selects_channels && plan.split.is_none();
@@ -135,7 +135,7 @@ fn request<'a>(
     task: &'a PieceTask,
     route: &'a Route,
     plan: &'a Plan,
-    tells: Tells,
+    outputs: Outputs,
     hints: &'a Hints,
     audio: Audio<'a>,
     marker: Option<&'a str>,
@@ -150,7 +150,7 @@ fn request<'a>(
         itn: route.itn,
         words: route.words,
         // Each piece would count its own speakers from 0; a model that does not tell them may refuse to be asked.
-        speakers: if plan.cut.is_some() || !tells.speakers { 0 } else { route.speakers },
+        speakers: if plan.cut.is_some() || !outputs.speakers { 0 } else { route.speakers },
         partials: route.partials,
         duration_ms: piece.asked_for().sent_ms().or(job.recording.duration_ms),
         marker,
@@ -162,7 +162,7 @@ fn request<'a>(
 struct Upload {
     url: Secret,
     /// Kept in the bucket until the request is in the ledger.
-    _object: Option<Held>,
+    _object: Option<UploadGuard>,
     /// The object's unique name.
     marker: String,
     made: Instant,
@@ -227,7 +227,8 @@ impl Tools {
         // The complete answer makes the report that the answer began unnecessary.
         if let Some(taken) = progress.taken.take() {
             taken.abort();
-            // The task is now cancelled before its write or has finished it, so it does not write to the ledger concurrently with the below.
+            // The spawned task is cancelled before its write, or has finished it, so it does not write to the ledger at the same time as this
+            // function.
             let _ = taken.await;
         }
         match outcome {

@@ -53,10 +53,10 @@ impl Settings {
             let before = before.map_or(&none, |before| &before.recognizers);
             Recognizers::of_config(config, key, before, metrics, Timeouts::default())
         });
-        let recognizers = sound(recognizers, &mut mistakes);
-        let routes = sound(routes(config), &mut mistakes);
-        let plugin_files = sound(PluginFiles::new(config, ledger), &mut mistakes);
-        let allow_urls = sound(AllowList::parse(&config.security.allow_urls), &mut mistakes);
+        let recognizers = ok_or_note(recognizers, &mut mistakes);
+        let routes = ok_or_note(routes(config), &mut mistakes);
+        let plugin_files = ok_or_note(PluginFiles::new(config, ledger), &mut mistakes);
+        let allow_urls = ok_or_note(AllowList::parse(&config.security.allow_urls), &mut mistakes);
         let (Some(recognizers), Some(mut routes), Some(plugin_files), Some(allow_urls)) =
             (recognizers, routes, plugin_files, allow_urls)
         else {
@@ -85,7 +85,7 @@ impl Settings {
     }
 }
 
-fn sound<T>(built: Result<T, String>, mistakes: &mut Vec<String>) -> Option<T> {
+fn ok_or_note<T>(built: Result<T, String>, mistakes: &mut Vec<String>) -> Option<T> {
     built.map_err(|mistake| mistakes.push(mistake)).ok()
 }
 
@@ -103,7 +103,7 @@ impl Tools {
         Tools { settings, ..self.clone() }
     }
 
-    /// Waits until other settings are in force that concern the piece: its task gives up what it waits for, and the piece is looked at anew.
+    /// Waits until a reload puts settings in force that concern the piece. Then its task stops waiting, and the daemon reads the piece again.
     pub(super) async fn outdated(&self, task: &PieceTask, recognizer: &Arc<dyn Recognizer>) {
         let mut in_force = self.in_force.clone();
         // The daemon that puts settings in force is gone only when nothing has to be looked at any more.

@@ -1,4 +1,4 @@
-//! A piece whose text repeats itself, or is cut, is asked for once more in halves.
+//! A piece whose text repeats itself, or is cut, is sent again in halves.
 
 use std::time::Duration;
 

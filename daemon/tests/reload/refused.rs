@@ -52,7 +52,7 @@ async fn what_only_a_restart_changes_is_named_and_the_rest_is_applied() {
         text.replace("ack_wait = \"8s\"", "ack_wait = \"20s\"") + "[budget]\ndaily_usd = 100.0\n"
     };
     let log = hark.reload(change).await;
-    assert!(log.contains("for what only a restart changes"), "{log}");
+    assert!(log.contains("some of its keys need a restart"), "{log}");
     assert!(log.contains("nats.ack_wait, state.directory"), "{log}");
     assert!(log.contains("budget.daily_usd"), "{log}");
     hark.drop_file("calls", "a.wav", &wav(1.0, 1));

@@ -69,7 +69,7 @@ async fn a_daemon_that_was_stopped_and_resumed_sends_and_publishes_nothing_for_l
     one.process().pause();
     let mut two = daemon(&nats, &service).start().await;
     wait_until("the end of the jobs at the other daemon", REDELIVERY, async || {
-        two.log().matches(" done").count() == 2
+        two.log().matches(" job ended").count() == 2
     })
     .await;
     let before = two.events().await.len();
@@ -106,8 +106,10 @@ async fn a_request_that_was_on_its_way_while_the_other_daemon_took_the_job_over_
     one.process().pause();
     let service = Emulator::start(&[]).await;
     let mut two = daemon(&nats, &service).start().await;
-    wait_until("the end of the job at the other daemon", REDELIVERY, async || two.log().contains(" done"))
-        .await;
+    wait_until("the end of the job at the other daemon", REDELIVERY, async || {
+        two.log().contains(" job ended")
+    })
+    .await;
     one.process().resume();
     let mut request = Vec::new();
     let _ = socket.read_to_end(&mut request).await;

@@ -107,5 +107,5 @@ async fn what_is_forgotten_while_it_is_tried_again_is_not_counted_as_removed_by_
     let (_, metrics) = hark.get("/metrics").await.unwrap();
     assert!(metrics.contains("hark_webhook_removed_events_total{webhook=\"crm\"} 0"), "{metrics}");
     let log = hark.log();
-    assert!(!log.contains("age or size has removed"), "{log}");
+    assert!(!log.contains("limits of the stream have removed"), "{log}");
 }

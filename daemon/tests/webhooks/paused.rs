@@ -22,7 +22,11 @@ async fn a_receiver_that_is_gone_pauses_the_webhook_for_every_daemon_and_nothing
     assert!(one.metrics.page().contains("hark_webhook_paused{webhook=\"crm\"} 1"));
     let taken = stage.receiver.taken().len();
     stage.store_job(jobs[1]).await;
-    assert_eq!(one.webhooks.retry("crm").await, Ok(0), "what waits is due when the webhook goes on");
+    assert_eq!(
+        one.webhooks.retry("crm").await,
+        Ok(0),
+        "what waits is due when an operator resumes the webhook"
+    );
     assert!(one.webhooks.test("crm").await.unwrap().taken, "a test event is sent all the same");
 
     // Another daemon knows of the pause before and after it takes over.

@@ -43,7 +43,7 @@ pub(crate) fn sheet(config: &Config, verdicts: &[CheckResult]) -> Value {
         0.0 => None,
         possible => Some(reached * 100.0 / possible),
     };
-    // A hair below the limit by the arithmetic of the machine is not below it.
+    // Rounding: a score that is below the limit only by the error of floating-point arithmetic passes.
     let passed = score.map(|score| !is_fatal && score >= config.pass - 1e-9);
     let check = |(check, verdict): (&crate::config::Check, &CheckResult)| json!({ "name": check.name, "weight": round(check.weight.unwrap_or(0.0)), "passed": verdict.passed, "why": verdict.why });
     let checks: Vec<Value> = config.checks.iter().zip(verdicts).map(check).collect();

@@ -58,7 +58,7 @@ impl Said {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let of_rule = |mistake: &hark_rules::Mistake| {
             let index: Option<usize> = mistake.path.split('.').nth(1).and_then(|index| index.parse().ok());
-            // Of the words that should not be said the rule itself has the warning.
+            // A rule with `missing` has a second rule behind it; a warning about that one repeats the warning about the first.
             index.is_none_or(|index| index == 0 || self.checks[index] != self.checks[index - 1])
         };
         let warnings = self.rules.warnings();
@@ -149,7 +149,7 @@ impl Found<'_> {
             || self.transcript.segments.iter().flatten().any(|segment| segment.error.is_some())
     }
 
-    /// Why a rule cannot be judged: the transcript lacks what it chooses segments by.
+    /// Why a rule cannot be judged: the transcript lacks the role, the time or the emotion by which the rule selects segments.
     fn hides(&self, rule: &Rule) -> Option<&'static str> {
         if self.transcript.speech == Some(false) {
             return Some("nothing is said");

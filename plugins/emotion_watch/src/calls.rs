@@ -16,8 +16,8 @@ const MOST_WAITING: usize = 64;
 
 /// A call as far as it was heard.
 ///
-/// Pieces come in the order of hearing, and a run is a matter of the order of time: so a piece waits until all before it are heard. What is
-/// found then stays true whatever is heard later.
+/// Pieces arrive in the order of recognition, but a streak is counted in the order of time. So a piece waits until all pieces before it have
+/// arrived, and a finding stays true no matter what arrives later.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     streaks: Streaks,
@@ -32,7 +32,7 @@ pub(crate) struct Call {
 impl Call {
     /// Hears a piece; the findings that are new.
     pub(crate) fn hear(&mut self, config: &Config, piece: &TranscriptSegment) -> Vec<Finding> {
-        // Behind a piece that fails for good there is nothing but the final.
+        // Pieces behind one that fails for good stay in `waiting`; the final reports their findings.
         if piece.piece > self.counted && self.waiting.len() < MOST_WAITING {
             self.waiting.insert(piece.piece, piece.segments.clone());
         }
@@ -46,8 +46,8 @@ impl Call {
     }
 }
 
-/// The calls that are being heard, by job. Beyond the bound the one is forgotten that was silent for longest; so are jobs that fail, whose end
-/// the plugin does not hear of. Of a forgotten call the final tells everything.
+/// The calls under way, by job. At the bound, the call without a new piece for the longest time is forgotten. Calls whose job fails end the same
+/// way, because the plugin does not get the end of a failed job. For a forgotten call the final reports all findings.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     calls: HashMap<Uuid, Call>,

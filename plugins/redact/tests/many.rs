@@ -211,6 +211,6 @@ fn of_thousands_of_innocent_numbers_few_are_taken() {
             taken.push(format!("{text}\n    {made}"));
         }
     }
-    // RELIABILITY of the project: under 2 %.
+    // The project's goal: under 2 %.
     assert!(taken.len() * 50 < all, "{}\n{}", taken.len(), taken[..taken.len().min(30)].join("\n"));
 }

@@ -2,14 +2,15 @@
 //!
 //! A partial raises alerts as `tentative`. The segments of its piece confirm them (the same alert once more, `confirmed`) or retract them; a
 //! later partial does neither. Where the segments' time is in the cooldown of a confirmed alert, it stays `tentative` until the final. What
-//! segments show for the first time is raised as `confirmed`. A rule that is judged over the call stays `tentative` until the final. The
-//! final decides everything: what it does not bear out is retracted, and what stands already is not said again.
+//! segments show for the first time is raised as `confirmed`. A rule that is judged over the call stays `tentative` until the final. The final
+//! decides everything: it retracts the alerts that it does not confirm, and does not repeat the alerts that are raised already.
 //!
 //! # Identity
 //!
 //! An alert is `<job>:{plugin}:<rule>:<channel>:<piece>.<number>`, where the daemon puts the plugin's name, and the number counts the rule's
-//! alerts in this piece and channel in the order of time, from 1 (0: of a phrase that runs into the next piece); `<job>:{plugin}:<rule>:call` for a rule that is judged over the call. It depends on
-//! no time, no number of partials and no order in which pieces were heard. A recording that is sent whole is piece 1.
+//! alerts in this piece and channel in the order of time, from 1 (0: of a phrase that runs into the next piece); `<job>:{plugin}:<rule>:call`
+//! for a rule that is judged over the call. It depends on no time, no number of partials and no order in which pieces were heard. A recording
+//! that is sent whole is piece 1.
 //!
 //! # What the host does
 //!

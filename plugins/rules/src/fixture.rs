@@ -127,7 +127,7 @@ impl Case {
             .collect();
         let mut unexpected = got.clone();
         let mut missing = Vec::new();
-        // Those that say most first, so that one that says little does not take what another one needs.
+        // The most specific expectations first, so that a vague one does not take the alert that a specific one needs.
         let mut expected: Vec<&Expected> = self.alerts.iter().collect();
         expected
             .sort_by_key(|alert| u8::from(alert.channel.is_none()) + 2 * u8::from(alert.begin_ms.is_none()));

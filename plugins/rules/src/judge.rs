@@ -130,7 +130,7 @@ impl Rules {
             }
         }
         if view.has_ended {
-            // Of a rule of whose words none was said there is nothing above.
+            // A rule with `missing` none of whose words was said has no entry in `found`, so the loop above has not judged it.
             let silent =
                 self.missing().filter(|rule| found.binary_search_by_key(rule, |one| one.rule).is_err());
             matches.extend(silent.filter_map(|rule| self.holds(rule, &[], view)));

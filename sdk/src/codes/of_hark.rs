@@ -110,7 +110,7 @@ pub const OF_HARK: &[Group] = &[
             code(
                 "DownloadFailed",
                 &[Audio],
-                "The recognizer takes bytes only, and the audio's URL could not be fetched, four times where the reason may pass.",
+                "The recognizer takes bytes only, and the daemon could not fetch the audio's URL. For a reason that may pass, it tried four times.",
                 "See whether the URL answers this machine with 200; send the audio itself.",
             ),
             code(
@@ -371,7 +371,7 @@ pub const OF_HARK: &[Group] = &[
                 "Canceled",
                 &[Operator],
                 "An operator canceled the job. The message says whether a request was under way, which the recognizer may bill.",
-                "No action. `harkd jobs retry ID` has the recording heard after all.",
+                "No action. `harkd jobs retry ID` has the recording recognized after all.",
             ),
         ],
     },

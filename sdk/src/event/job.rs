@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub struct JobAccepted {
     /// Name of the route.
     pub route: String,
-    /// The job whose recording is heard once more, at an operator's wish.
+    /// The job whose recording is recognized again, at an operator's wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
     /// What came with the recording and could not be used; the job goes on without it.

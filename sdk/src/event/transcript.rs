@@ -88,7 +88,8 @@ pub struct TranscriptFinal {
 /// How far a transcript can be relied on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
-    /// Milliseconds in which the voice-activity detector found speech, estimated where it heard a sample; null where the audio was not decoded here.
+    /// Milliseconds in which the voice-activity detector found speech, estimated where it heard a sample; null where the audio was not decoded
+    /// here.
     pub speech_ms: Option<u64>,
     /// Segments in which a phrase repeats more than 20 times, as recognizers do that have lost their way.
     pub repetition: u32,
@@ -159,7 +160,8 @@ pub enum Timing {
     None,
 }
 
-/// `annotation.speech`: who spoke how long, measured from the audio; once for each recording that was listened to from begin to end where the daemon runs.
+/// `annotation.speech`: who spoke how long, measured from the audio; once for each recording that was listened to from begin to end where the
+/// daemon runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AnnotationSpeech {
     /// Each channel; mixed audio is channel 0.

@@ -129,7 +129,9 @@ pub(super) fn run(workspace: &Workspace, old: &Path, new: &Path, tarball: &Path)
         .context("a recording was paid for twice")?;
     // The old daemon said that it stops, and then recordings were done, by it or by the new one.
     let stopping = "journalctl --unit harkd --output cat | sed -n '/\"stopping: /,$p'";
-    machine.run(&format!("{stopping} | grep '\"message\":\"done\"'")).context("nothing was under way")?;
+    machine
+        .run(&format!("{stopping} | grep '\"message\":\"job ended\"'"))
+        .context("nothing was under way")?;
     machine.run("cmp /root/good.toml /etc/hark/harkd.toml")?;
 
     step("removed: nothing runs, config and state are kept; installed again it goes on");

@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Steer;
 use super::jobs::Shown;
 use crate::broker::large;
-use crate::job::ledger::view::{Page, Told};
+use crate::job::ledger::view::{LedgerEvent, Page};
 
 /// The fields of a body that are left out first.
 const LONG: [&str; 2] = ["segments", "words"];
@@ -18,30 +18,30 @@ const LONG: [&str; 2] = ["segments", "words"];
 #[derive(Debug, Serialize)]
 pub struct ShownEvent {
     #[serde(flatten)]
-    told: Told,
+    event: LedgerEvent,
     /// The fields of its body that are left out; `*`: all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<&'static str>,
 }
 
 impl ShownEvent {
-    pub fn new(told: Told) -> ShownEvent {
-        ShownEvent { told, left_out: Vec::new() }
+    pub fn new(event: LedgerEvent) -> ShownEvent {
+        ShownEvent { event, left_out: Vec::new() }
     }
 
     fn leave_out_long(&mut self) {
-        let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(self.told.body.get());
+        let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(self.event.body.get());
         // A body is an object; what is none stays until all of it is left out.
         let Ok(mut fields) = fields else { return };
         let left_out = LONG.into_iter().filter(|name| fields.remove(*name).is_some()).collect();
         if let Ok(body) = to_raw_value(&fields) {
-            (self.told.body, self.left_out) = (body, left_out);
+            (self.event.body, self.left_out) = (body, left_out);
         }
     }
 
     fn leave_out_all(&mut self) {
         if let Ok(body) = to_raw_value(&BTreeMap::<String, ()>::new()) {
-            (self.told.body, self.left_out) = (body, vec!["*"]);
+            (self.event.body, self.left_out) = (body, vec!["*"]);
         }
     }
 }
@@ -59,7 +59,7 @@ impl Shown {
     pub(super) fn fit(mut self, room: usize) -> Shown {
         let mut size = length(&self);
         let mut largest: Vec<usize> = (0..self.events.len()).collect();
-        largest.sort_by_key(|&at| Reverse(self.events[at].told.body.get().len()));
+        largest.sort_by_key(|&at| Reverse(self.events[at].event.body.get().len()));
         for at in largest {
             if size <= room {
                 return self;
@@ -120,7 +120,14 @@ mod tests {
         let event = |kind: &str, body: Value| {
             let (job, source) = (Uuid::nil(), "calls".to_owned());
             let body = to_raw_value(&body).unwrap();
-            ShownEvent::new(Told { kind: kind.into(), job, source, sequence: 1, stream_seq: Some(1), body })
+            ShownEvent::new(LedgerEvent {
+                kind: kind.into(),
+                job,
+                source,
+                sequence: 1,
+                stream_seq: Some(1),
+                body,
+            })
         };
         let heard = |words: usize| json!({"text": "hello", "segments": vec!["x".repeat(98); words]});
         let events = vec![

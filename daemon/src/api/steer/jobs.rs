@@ -55,7 +55,8 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// The jobs that a filter lets through, fewer where the answer would be too large. `filter`: the keys of [`Filter::set`], each with a text or a number.
+/// The jobs that a filter lets through, fewer where the answer would be too large. `filter`: the keys of [`Filter::set`], each with a text or a
+/// number.
 ///
 /// # Errors
 /// [`Refusal::Bad`] for a key or a value that a filter does not have.

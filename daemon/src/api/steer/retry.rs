@@ -1,4 +1,4 @@
-//! A recording is heard once more, as a new job.
+//! A recording is recognized again, as a new job.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::config::Source;
 use crate::job::ledger::view::{self, Listed, Moment};
 use crate::job::ledger::{LedgerError, Now, files, jobs};
 use crate::job::{Duty, Job, Origin, Stage, spool};
-use crate::source::directory::{find_again, placed};
+use crate::source::directory::{find_recording, placed};
 
 /// How long a job that has just ended may take until its last event is stored and its file put away.
 const ENDING: Duration = Duration::from_secs(10);
@@ -25,14 +25,14 @@ enum Made {
     Job(Box<Listed>),
     /// The job is no longer there.
     Forgotten,
-    /// The recording is being heard once more already, as this job.
+    /// Another retry of the recording is under way: this job.
     Under(Uuid),
 }
 
-/// Has the recording of a job that has ended heard once more, as a new job whose `job.accepted` has `retry_of`. Returns the new job.
+/// Has the recording of a job that has ended recognized again, as a new job whose `job.accepted` has `retry_of`. Returns the new job.
 ///
 /// # Errors
-/// [`Refusal::Unknown`] where this daemon has no such job; [`Refusal::Conflict`] where it has not ended, its recording is heard once more
+/// [`Refusal::Unknown`] where this daemon has no such job; [`Refusal::Conflict`] where it has not ended, its recording is recognized again
 /// already, or its audio is gone; [`Refusal::NotNow`] while its last event is not stored.
 pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Refusal> {
     let old = steer.settled(id).await?;
@@ -45,7 +45,7 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
                 Source::Directory(source) => Some(source),
                 Source::Nats(_) => None,
             });
-            let found = find_again(config, &old).await;
+            let found = find_recording(config, &old).await;
             found.ok_or_else(|| {
                 gone("its file is not where it was, nor where it was moved, or it has changed")
             })?
@@ -69,16 +69,16 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
     let made = steer.ledger.write(move |connection| make(connection, &old, &mut job.clone())).await;
     let refused = match made {
         Ok(Made::Job(listed)) => {
-            info!(job = %new, retry_of = %id, source = listed.source, "an operator has a recording heard once more");
+            info!(job = %new, retry_of = %id, source = listed.source, "an operator has a recording recognized again");
             steer.metrics.source_accepted.with_label_values(&[&listed.source]).inc();
             steer.ledger.announce(new, Now::Owes(Duty::Prepare));
             steer.ledger.wake(Duty::Publish);
             return Ok(*listed);
         }
         Ok(Made::Forgotten) => unknown(id),
-        Ok(Made::Under(other)) => Refusal::Conflict(format!(
-            "the recording of job {id} is being heard once more already, as job {other}"
-        )),
+        Ok(Made::Under(other)) => {
+            Refusal::Conflict(format!("another retry of job {id} is under way: job {other}"))
+        }
         Err(error) => error.into(),
     };
     spool::remove(&steer.state_directory, new).await;

@@ -11,7 +11,7 @@ const FLASH: [&str; 3] = ["qwen3-asr-flash", "qwen-audio-3.1-asr-flash", "fun-as
 const FILETRANS: [&str; 4] =
     ["qwen3-asr-flash-filetrans", "qwen-audio-3.1-asr-flash-filetrans", "fun-asr", "paraformer-v2"];
 
-/// The service tells at most this many speakers apart (successors.md 6).
+/// The service tells at most this many speakers apart (the provider's documentation).
 const MOST_SPEAKERS: u32 = 100;
 
 pub(super) fn models(config: &Config, report: &mut Report<'_>) {
@@ -67,9 +67,9 @@ pub(super) fn models(config: &Config, report: &mut Report<'_>) {
 
 /// What a model refuses.
 fn asked_of(route: &Route, name: &str, model: Model, path: impl Fn(&str) -> String, report: &mut Report<'_>) {
-    let takes = model.takes;
-    if takes.languages.code(&route.language).is_none() && !route.language.is_empty() {
-        let codes: Vec<&str> = takes.languages.codes().collect();
+    let inputs = model.inputs;
+    if inputs.languages.code(&route.language).is_none() && !route.language.is_empty() {
+        let codes: Vec<&str> = inputs.languages.codes().collect();
         let text = format!(
             "the model {name} does not take language = {:?}; it takes {}",
             route.language,
@@ -79,8 +79,8 @@ fn asked_of(route: &Route, name: &str, model: Model, path: impl Fn(&str) -> Stri
     }
     // A context file that cannot be read is a mistake of its own.
     let context = route.context_text().unwrap_or_default();
-    let (whole, _) = takes.divide(&context, &route.hotwords);
-    if let Some(excess) = takes.context.excess(&whole) {
+    let (whole, _) = inputs.divide(&context, &route.hotwords);
+    if let Some(excess) = inputs.context.excess(&whole) {
         let key = match (route.context.is_empty(), route.context_file.as_os_str().is_empty()) {
             (false, _) => "context",
             (_, false) => "context_file",

@@ -124,7 +124,7 @@ impl Sources {
         }
         for (kind, source) in following {
             if let (Kind::Subject(subject), Source::Nats(source)) = (kind, source) {
-                subject.follow(source).await;
+                subject.reconfigure(source).await;
             }
         }
         for (entry, before) in begun {
@@ -148,7 +148,8 @@ impl Sources {
     }
 }
 
-/// Whether a source can go on with another config: the rest is not its own, or is read anew for each message.
+/// Whether a running source can take another config over: a folder if only its priority or its budget differs, a NATS source if its stream is
+/// the same, because it reads all other keys for each message.
 fn is_alike(before: &Source, after: &Source) -> bool {
     match (before, after) {
         (Source::Directory(before), Source::Directory(after)) => {

@@ -61,7 +61,7 @@ impl Entry {
         }
     }
 
-    /// Whether it settles what the other would, of two that the config does not have any more.
+    /// Whether this entry of an earlier config settles the same files as the other one: same name, same folder.
     pub(super) fn replaces(&self, other: &Entry) -> bool {
         match (self.directory(), other.directory()) {
             (Some(one), Some(other_one)) => {

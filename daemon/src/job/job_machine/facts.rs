@@ -12,8 +12,9 @@ use crate::job::{Origin, Plan, Saved, Span};
 pub enum Fact {
     /// The recording was probed and has a plan. Each of `spans` becomes one piece.
     Prepared { recording: Box<Recording>, plan: Plan, spans: Vec<Span> },
-    /// Pieces were found in the recording, in the order of time; those that were found before are passed over. Pieces of single channels come
-    /// all at once, with the `end`. `end`: the recording is listened to to its end. `left`: the state of all pieces before this.
+    /// The analysis has found pieces of the recording, in the order of time; pieces that were found before are ignored. Pieces of single
+    /// channels come all at once, together with the `end`. `end`: the analysis has reached the end of the recording. `left`: the state of all
+    /// pieces before this.
     Cut { spans: Vec<Span>, end: Option<Box<CutEnd>>, left: Recognized },
     /// The input is no recording that can be recognized. `recording`: what the daemon found out about it.
     Unusable { recording: Box<Recording>, fault: Fault },
@@ -23,12 +24,12 @@ pub enum Fact {
     Missing { fault: Fault },
     /// The present config gives the job another plan, and no attempt may have cost anything: the job is planned anew.
     Replanned,
-    /// Something happened to a piece that exists. `found`: its recording was opened. `revision`: of its last partial. `left`: the state of all pieces
-    /// after this.
+    /// Something happened to an existing piece. `found`: its recording could be opened. `revision`: of its last partial. `left`: the state of
+    /// all pieces after this.
     Piece { number: u32, found: bool, reports: Vec<Report>, revision: u64, left: Recognized },
     /// Plugins emitted this about a partial.
     Emitted { emitted: Vec<Body> },
-    /// A plugin with `on_failure = "hold"` could not process a transcript. `level`: see [`crate::job::Job::hold_told`].
+    /// A plugin with `on_failure = "hold"` could not process a transcript. `level`: see [`crate::job::Job::hold_reported`].
     Held { level: u32, fault: Fault, retry_in: Duration },
     /// The plugins have processed the transcript. `event`: the final; `emitted`: the plugins' events that are not stored yet.
     Piped { event: Box<TranscriptFinal>, emitted: Vec<Body> },

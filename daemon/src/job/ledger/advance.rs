@@ -73,7 +73,7 @@ pub fn emitted(
     }
 }
 
-/// Passes a fact to the machine of a piece, and what comes out to the job's. `revision`: of the last partial. `None`: as of [`advance`].
+/// Passes a fact to the piece machine, and its reports to the job machine. `revision`: of the last partial. `None`: as of [`advance`].
 ///
 /// # Errors
 /// When a statement fails.
@@ -121,7 +121,8 @@ pub fn advance_piece(
     Ok(Some(Advanced { job, piece: Some(after.piece) }))
 }
 
-/// A piece's recording is not where it was. At first it is looked for once more, which costs the piece nothing; then the piece fails.
+/// Handles a piece whose recording is not at its path. The first time the daemon only looks for it once more, which costs the piece no try; the
+/// second time the piece fails.
 ///
 /// # Errors
 /// When a statement fails.
@@ -141,8 +142,8 @@ pub fn missing(
     advance(connection, id.job, Fact::Missing { fault }, now)
 }
 
-/// Pieces were found in the recording of a job with this plan. `end`: it is listened to to its end. What follows for a piece that a former owner may have paid for
-/// is decided at once.
+/// Adds pieces that the analysis has found to a job with this plan. `end`: set once the analysis has reached the end of the recording. For a
+/// piece that a former owner may have paid for, what follows is decided at once.
 ///
 /// # Errors
 /// When a statement fails.
@@ -213,7 +214,7 @@ fn step(
         && let Origin::File { identity, .. } = &step.job.origin
     {
         files::forget_unread(connection, &step.job.source, identity, job.id)?;
-        // Nor is it settled: what is there by now may be another job's already.
+        // The source must not settle this job either: the file at the path may belong to another job by now.
         step.job.origin = Origin::Nothing;
     }
     match &step.pieces {

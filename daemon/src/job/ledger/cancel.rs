@@ -21,7 +21,7 @@ pub const CANCELED: &str = "Canceled";
 #[derive(Debug, Clone)]
 pub struct Dropped {
     pub job: Uuid,
-    /// Pieces whose request has to be heard to its end, because its answer is needed to stop what it began.
+    /// Pieces whose request goes on to its end: the daemon needs the answer, which names the task that it has to stop.
     pub except: Arc<[u32]>,
 }
 
@@ -71,8 +71,8 @@ fn is_open(attempt: &Attempt) -> bool {
 }
 
 impl Ledger {
-    /// Ends a job and its pieces; returns after the commit is on disk. The lanes drop their work on it, except for the pieces that `except` says
-    /// of as they were before. See [`cancel`].
+    /// Ends a job and its pieces; returns after the commit is on disk. The lanes drop their work on it, except on the pieces for which `except`
+    /// returns true; `except` gets each piece as it was before. See [`cancel`].
     ///
     /// # Errors
     /// When the ledger is closed or damaged.
@@ -98,7 +98,8 @@ impl Ledger {
         Ok(Some(canceled))
     }
 
-    /// A receiver of the work that is to be dropped from now on. One that lags works on in vain: no fact about a canceled job changes it.
+    /// A receiver of the work that lanes have to drop from now on. A receiver that lags misses some, which costs only work in vain: no fact
+    /// changes a canceled job.
     pub fn dropped(&self) -> broadcast::Receiver<Dropped> {
         self.canceled.subscribe()
     }

@@ -13,7 +13,7 @@ use crate::job::{Duty, PieceId};
 /// later due time was written before the clock was set back; such a duty is due now, not when the clock reaches that time again.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
-/// What a lane owes: a duty to jobs, or to the pieces of one recognizer.
+/// A lane of work: one duty, owed to jobs or to the pieces of one recognizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
     /// What is owed.

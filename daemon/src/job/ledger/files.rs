@@ -197,7 +197,7 @@ pub fn update(connection: &Connection, file: &Known) -> Result<(), LedgerError> 
     Ok(())
 }
 
-/// The file of a job belongs to another one from now on: its recording is heard once more.
+/// The file of a job belongs to another one from now on: its recording is recognized again.
 ///
 /// # Errors
 /// When the statement fails.
@@ -243,7 +243,7 @@ pub(super) fn forget_unread(
     Ok(())
 }
 
-/// `rest`: an index by name, where SQLite left to itself would read every row of the source; the condition, the order.
+/// `rest`: the index to use, where SQLite by itself would read every row of the source; the condition; the order.
 fn select(connection: &Connection, rest: &str, values: &[&dyn ToSql]) -> Result<Vec<Known>, LedgerError> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM file {rest}"))?;
     let found = statement.query_map(values, known)?.collect::<Result<_, _>>()?;

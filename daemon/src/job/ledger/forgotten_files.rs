@@ -1,5 +1,5 @@
-//! Files that are known by their identity alone, without a name, so that the daemon does not hear them again: files of forgotten jobs, and further
-//! hard links of files that the daemon has moved or deleted.
+//! Files that the ledger knows by their identity alone, without a name, so that the daemon does not recognize them again: files of forgotten
+//! jobs, and further hard links of files that the daemon has moved or deleted.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,7 +7,7 @@ use super::error::LedgerError;
 use super::files::{self, Known};
 use crate::job::{FileIdentity, Job, Origin};
 
-/// Replaces the row of a job's file by its identity. The file of a job whose recording was heard once more belongs to the later job and
+/// Replaces the row of a job's file by its identity. The file of a job whose recording was recognized again belongs to the later job and
 /// keeps its row.
 ///
 /// # Errors
@@ -70,8 +70,8 @@ pub fn find(
         .optional()?)
 }
 
-/// Judges a file that was read: `true` if it is a forgotten file that was only touched, whose new time is noted. One with other bytes has
-/// taken the place of the forgotten file, which is known no more.
+/// Judges a file that was read. `true`: it is a forgotten file that was only touched; its new time is recorded. If its bytes differ, another
+/// file has taken the place of the forgotten file, whose row is deleted.
 ///
 /// # Errors
 /// When a statement fails.

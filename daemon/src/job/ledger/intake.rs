@@ -1,5 +1,4 @@
-//! Messages taken in. The ledger remembers their keys itself: a work-queue stream forgets the ids of acknowledged messages
-//! (RELIABILITY 1).
+//! Messages that became jobs. The ledger remembers their keys itself, because a work-queue stream forgets the ids of acknowledged messages.
 
 use hark_sdk::event::Warning;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,7 +13,7 @@ use crate::job::Job;
 pub enum Taken {
     /// It is a job now.
     New,
-    /// It is a job already, since an earlier delivery or an equal `Nats-Msg-Id`; boxed because it is the rarer case.
+    /// The message belongs to this job, by an earlier delivery or the same `Nats-Msg-Id`. In a box, because it is the rarer case.
     Known(Box<Job>),
 }
 

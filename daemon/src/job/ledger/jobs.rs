@@ -20,9 +20,9 @@ pub fn insert(connection: &Connection, job: &mut Job, warnings: Vec<Warning>) ->
     write_new(connection, job, 0)
 }
 
-/// Writes a job that was taken over from another daemon, in its present state, with its pieces. `stored`: the stream's events of plugins and
-/// the speech about it. `told`: all of its events in the stream that this daemon can read. `stream_seq`: of the newest one. Rows of the same
-/// job from an earlier time must have been deleted before.
+/// Writes a job that this daemon has taken over, in its present state, with its pieces. `emissions`: those of plugins, and the
+/// `annotation.speech`, that the stream has of it. `events`: all of its stored events that this daemon can read. `stream_seq`: of the newest
+/// one. Earlier rows of the same job must have been deleted before.
 ///
 /// # Errors
 /// When a statement fails.
@@ -30,17 +30,16 @@ pub fn adopt(
     connection: &Connection,
     job: &Job,
     adopted: &[Piece],
-    stored: Vec<Body>,
-    told: &[outbox::Stored],
+    emissions: Vec<Body>,
+    events: &[outbox::Stored],
     stream_seq: u64,
 ) -> Result<(), LedgerError> {
     write_new(connection, job, stream_seq)?;
-    let told = told.iter().filter(|told| told.event.job == job.id);
-    for told in told {
-        outbox::adopt(connection, told)?;
+    for stored in events.iter().filter(|stored| stored.event.job == job.id) {
+        outbox::adopt(connection, stored)?;
     }
-    published::keep_speech(connection, job.id, &stored)?;
-    published::new_ones(connection, job.id, stored)?;
+    published::keep_speech(connection, job.id, &emissions)?;
+    published::new_ones(connection, job.id, emissions)?;
     let now = Timestamp::now();
     adopted.iter().try_for_each(|piece| pieces::put(connection, job, piece, &[], now))
 }
@@ -178,7 +177,7 @@ pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerErro
     about.as_deref().map(|about| form::from_json("job", about)).transpose()
 }
 
-/// The job of a source that hears another job's recording once more and has not ended.
+/// The open retry of a job in a source, if there is one.
 ///
 /// # Errors
 /// When the query fails.

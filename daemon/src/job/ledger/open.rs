@@ -27,7 +27,7 @@ const LEAST_ROOM: u64 = 1 << 20;
 /// Damage of a larger one shows when the damaged page is read.
 const CHECKED: u64 = 256 << 20;
 
-/// The log is cut back to this after it was folded in: one huge transaction does not keep its room for ever.
+/// After a checkpoint the log is truncated to this size, so that one huge transaction does not keep its space for ever.
 const LONGEST_LOG: i64 = 16 << 20;
 
 /// The log is folded into the file at this many pages: SQLite's own figure.
@@ -125,8 +125,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// On a small disk the log is folded so early that twice what is in it fits into the room which is left free there: a log that took the
-/// last page could not be folded any more, as the file has to grow for that.
+/// On a small disk the daemon makes a checkpoint so early that twice the size of the log fits into the space that it reserves. A checkpoint
+/// makes the file grow, so a log that took the last page could never be emptied.
 fn log_pages(directory: &Path) -> u64 {
     os::reserve_bytes(directory).map_or(LOG_PAGES, |reserve| (reserve / 4 / PAGE).clamp(1, LOG_PAGES))
 }

@@ -179,7 +179,7 @@ pub fn look_at_budget(connection: &Connection, now: Timestamp) -> Result<(), Led
     Ok(())
 }
 
-/// Lets the pieces that these recognizers have refused be sent now: the operator may have mended what they refuse.
+/// Makes the pieces of held recognizers due now: the operator may have repaired what caused the refusals.
 ///
 /// # Errors
 /// When the statement fails.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::LedgerError;
 
-/// What is met at the path of a watched folder: the folder itself, or a filesystem that is mounted below it.
+/// A filesystem that a source has found at the path of its watched folder: the one of the folder itself, or one that is mounted below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub dev: u64,
@@ -15,10 +15,10 @@ pub struct Place {
     pub inode: u64,
 }
 
-/// The folder of the config, whatever is found there.
+/// Stands for the folder of the config before the source has found any filesystem there.
 const WANTED: Place = Place { dev: 0, inode: 0 };
 
-/// Notes that a source wants to watch a folder, since `now_ns` unless it did so before. The folder need not be there.
+/// Records since when a source wants to watch a folder: `now_ns`, unless it is recorded already. The folder need not exist.
 ///
 /// # Errors
 /// When the statement fails.
@@ -26,8 +26,8 @@ pub fn want(connection: &Connection, source: &str, path: &Path, now_ns: i64) -> 
     enter(connection, source, path, WANTED, now_ns, false)
 }
 
-/// Whether a place was met before. `Some(None)`: it was, and all that was there before is known; else since when the folder was to be
-/// watched: what is older was there before.
+/// The state of a place. `None`: the source has never found it. `Some(None)`: its first scan has ended. `Some(Some(since))`: its first scan has
+/// not ended; files that are older than `since` are skipped.
 ///
 /// # Errors
 /// When the query fails.
@@ -51,7 +51,8 @@ pub fn find(
         .optional()?)
 }
 
-/// Notes a place that is met for the first time. `is_known`: it is one that was met before, under other numbers. As [`find`].
+/// Records a place that the source finds for the first time. `is_known`: a known place under other numbers, so it needs no first scan. Returns
+/// the time of the wanted watch while the first scan is due.
 ///
 /// # Errors
 /// When a statement fails.
@@ -67,7 +68,7 @@ pub fn meet(
     Ok((!is_known).then_some(wanted))
 }
 
-/// Notes that all that was in a place before is known.
+/// Records that the first scan of a place has ended: the ledger has every older file of it.
 ///
 /// # Errors
 /// When the statement fails.

@@ -10,8 +10,9 @@ use crate::job::budget::{Refusal, date, day};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
 
-/// Counts how what a piece's attempts spent differs from what is `written`, on the days on which the attempts began. Counts the attempts of
-/// `daemon` only: each daemon has a budget of its own, and the one that sent a request has reserved for it.
+/// Adds to the daily sums how much more, or less, a piece's attempts have spent than the ledger had `written`. Each attempt counts on the day on
+/// which it began. Counts the attempts of `daemon` only: each daemon has a budget of its own, and the daemon that sends a request reserves for
+/// it.
 ///
 /// # Errors
 /// When the statement fails.
@@ -84,7 +85,7 @@ pub struct DaySpent {
     pub micro: i64,
 }
 
-/// The dollars of some.
+/// The sum in dollars.
 pub fn dollars<'a>(spent: impl IntoIterator<Item = &'a DaySpent>) -> f64 {
     spent.into_iter().map(|spent| spent.micro).sum::<i64>() as f64 / 1e6
 }

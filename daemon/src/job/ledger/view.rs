@@ -156,7 +156,7 @@ fn one(
 
 /// A stored event, as it was published or will be.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Told {
+pub struct LedgerEvent {
     /// `family.name`.
     pub kind: String,
     #[serde(skip)]
@@ -176,7 +176,7 @@ pub struct Told {
 ///
 /// # Errors
 /// When the query fails, or a body is not JSON.
-pub fn events(connection: &Connection, job: Uuid) -> Result<Vec<Told>, LedgerError> {
+pub fn events(connection: &Connection, job: Uuid) -> Result<Vec<LedgerEvent>, LedgerError> {
     events_after(connection, job, 0, usize::MAX)
 }
 
@@ -189,13 +189,13 @@ pub fn events_after(
     job: Uuid,
     sequence: u64,
     limit: usize,
-) -> Result<Vec<Told>, LedgerError> {
+) -> Result<Vec<LedgerEvent>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE job = ?1 AND sequence > ?2 \
          ORDER BY sequence LIMIT ?3",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![job, sequence, limit], told)?;
+    let rows = statement.query_map(params![job, sequence, limit], ledger_event)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -209,14 +209,14 @@ pub fn stored_after(
     last: u64,
     from: u64,
     limit: usize,
-) -> Result<Vec<Told>, LedgerError> {
+) -> Result<Vec<LedgerEvent>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT kind, stream_seq, job, source, sequence, body FROM event \
          WHERE behind >= ?1 AND stream_seq < ?1 AND stream_seq > ?2 \
          UNION ALL SELECT kind, stream_seq, job, source, sequence, body FROM event \
          WHERE stream_seq > max(?1, ?2) ORDER BY stream_seq LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![last, from, limit as i64], told)?;
+    let rows = statement.query_map(params![last, from, limit as i64], ledger_event)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -233,7 +233,7 @@ pub fn body(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<
 ///
 /// # Errors
 /// As of [`events`].
-pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, LedgerError> {
+pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<LedgerEvent>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT kind, stream_seq, job, source, sequence, body FROM event raised INDEXED BY event_raised \
          WHERE kind = 'alert.raised' AND NOT EXISTS (SELECT 1 FROM event later WHERE later.job = raised.job \
@@ -241,15 +241,15 @@ pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<Told>, Ledger
          AND json_extract(later.body, '$.alert') = json_extract(raised.body, '$.alert')) \
          ORDER BY id DESC LIMIT ?1",
     )?;
-    let rows = statement.query_map([limit as i64], told)?;
+    let rows = statement.query_map([limit as i64], ledger_event)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn told(row: &Row<'_>) -> rusqlite::Result<Told> {
+fn ledger_event(row: &Row<'_>) -> rusqlite::Result<LedgerEvent> {
     let body = RawValue::from_string(row.get(5)?).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
     })?;
-    Ok(Told {
+    Ok(LedgerEvent {
         kind: row.get(0)?,
         stream_seq: row.get(1)?,
         job: row.get(2)?,

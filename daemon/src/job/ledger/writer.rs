@@ -72,7 +72,7 @@ pub(super) fn write_in_groups(
                 Err(error) => error,
             };
             let _ = connection.execute_batch("ROLLBACK");
-            // The log may be what takes the room; what is in it twice is once in the file.
+            // The log itself may fill the disk. A checkpoint moves its pages into the file, each page once, and frees the log.
             let _ = empty_log(connection);
             let reason = error.to_string();
             if room.send_if_modified(|state| std::mem::replace(state, Err(reason.clone())).is_ok()) {

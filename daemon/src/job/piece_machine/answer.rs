@@ -1,4 +1,4 @@
-//! What follows from an answer: the piece ends, or it is asked for once more in halves.
+//! What follows from an answer: the piece ends, or it is sent again in halves.
 
 use hark_sdk::event::Fault;
 

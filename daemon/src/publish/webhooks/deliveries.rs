@@ -4,14 +4,14 @@
 //! into a [`Line`]: the line is stored in the bucket, its events leave the memory and are acknowledged to JetStream, and are read from the
 //! stream again when they are due. So a receiver that is away fills no memory, and other jobs go on.
 
-mod hasten;
+mod early_retry;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::hasten::Early;
+use self::early_retry::EarlyRetry;
 use super::record::Line;
 use super::schedule::{Course, Next, RequestResult, Schedule};
 use crate::counted::counted;
@@ -62,7 +62,7 @@ impl<M> Default for Effect<M> {
     }
 }
 
-/// What was found behind a line.
+/// The outcome of reading the next event of a line from the stream, and of sending it.
 #[derive(Debug)]
 pub enum Found {
     /// The event at this stream sequence, with the answer to it.
@@ -82,7 +82,7 @@ pub struct Deliveries<M> {
     /// Jobs whose line is being worked on.
     busy: HashSet<Uuid>,
     /// Jobs whose line is tried before its time.
-    early: HashMap<Uuid, Early>,
+    early_retries: HashMap<Uuid, EarlyRetry>,
     /// Events that are in a line now: to be acknowledged when the lines are stored.
     moved: Vec<Event<M>>,
     events: usize,
@@ -106,7 +106,7 @@ impl<M: Clone> Deliveries<M> {
             startable: VecDeque::new(),
             lines: lines.into_iter().map(|line| (line.job, line)).collect(),
             busy: HashSet::new(),
-            early: HashMap::new(),
+            early_retries: HashMap::new(),
             moved: Vec::new(),
             events: 0,
             bytes: 0,
@@ -182,7 +182,7 @@ impl<M: Clone> Deliveries<M> {
                 true => drop(self.chains.remove(&job)),
                 false => self.startable.push_back(job),
             }
-            self.hasten(now);
+            self.retry_early(now);
             return outcome;
         }
         let Some(Chain { events, .. }) = self.chains.remove(&job) else { return outcome };
@@ -197,7 +197,7 @@ impl<M: Clone> Deliveries<M> {
                 due: None,
                 why: String::new(),
             };
-            outcome = self.follow(&mut line, next, answer, now);
+            outcome = self.schedule_next(&mut line, next, answer, now);
             self.lines.insert(job, line);
         }
         self.moved.extend(events);
@@ -216,15 +216,15 @@ impl<M: Clone> Deliveries<M> {
                 let answer = RequestResult::Unsent(why);
                 let next = self.schedule.after(&mut line.course, &answer, now);
                 let next = self.after_early(&mut line, next, &answer);
-                outcome = self.follow(&mut line, next, &answer, now);
+                outcome = self.schedule_next(&mut line, next, &answer, now);
             }
             Found::Nothing { until } => {
                 line.first = until + 1;
                 line.due = Some(now);
                 if line.last <= until {
-                    // What was counted and is not there any more, the stream has removed.
+                    // The limits of the stream have removed the events that the line counted.
                     outcome.removed = line.events;
-                    self.early.remove(&job);
+                    self.early_retries.remove(&job);
                     return outcome;
                 }
             }
@@ -240,23 +240,29 @@ impl<M: Clone> Deliveries<M> {
                     line.why.clear();
                     if line.last <= sequence {
                         outcome.removed = line.events;
-                        self.hasten(now);
+                        self.retry_early(now);
                         return outcome;
                     }
                 } else {
-                    outcome = self.follow(&mut line, next, &answer, now);
+                    outcome = self.schedule_next(&mut line, next, &answer, now);
                 }
             }
         }
         self.lines.insert(job, line);
         if was_taken {
-            self.hasten(now);
+            self.retry_early(now);
         }
         outcome
     }
 
     /// Puts what follows a failed try into the line.
-    fn follow(&mut self, line: &mut Line, next: Next, answer: &RequestResult, now: Timestamp) -> Effect<M> {
+    fn schedule_next(
+        &mut self,
+        line: &mut Line,
+        next: Next,
+        answer: &RequestResult,
+        now: Timestamp,
+    ) -> Effect<M> {
         self.changed = true;
         line.why = why(answer);
         let mut outcome = Effect::default();
@@ -286,7 +292,7 @@ impl<M: Clone> Deliveries<M> {
     /// Makes every event that waits or is set aside due, as if it had not been tried; returns how many were set aside.
     pub fn retry(&mut self, now: Timestamp) -> u64 {
         self.changed = true;
-        self.early.clear();
+        self.early_retries.clear();
         let aside = self.lines.values().filter(|line| line.due.is_none()).map(|line| line.events).sum();
         self.lines.values_mut().for_each(|line| line.begin_anew(now));
         aside
@@ -295,7 +301,7 @@ impl<M: Clone> Deliveries<M> {
     /// Drops what waits or is set aside of a job; returns how many events. A request that is under way goes on.
     pub fn forget(&mut self, job: Uuid) -> u64 {
         let in_line = self.lines.remove(&job).map_or(0, |line| line.events);
-        self.early.remove(&job);
+        self.early_retries.remove(&job);
         let held = self.chains.remove(&job).map(|chain| chain.events).unwrap_or_default();
         self.startable.retain(|startable| *startable != job);
         self.changed |= in_line > 0 || !held.is_empty();
@@ -308,7 +314,7 @@ impl<M: Clone> Deliveries<M> {
     /// Makes every event that waits due, as if it had not been tried.
     pub fn resume(&mut self, now: Timestamp) {
         self.changed = true;
-        self.early.clear();
+        self.early_retries.clear();
         self.lines.values_mut().filter(|line| line.due.is_some()).for_each(|line| line.begin_anew(now));
     }
 
@@ -324,7 +330,7 @@ impl<M: Clone> Deliveries<M> {
         lines
     }
 
-    /// The lines that [`Deliveries::lines`] returned last are stored: the events in them may be acknowledged.
+    /// To be called once the lines that [`Deliveries::lines`] returned last are in the bucket. Returns the events that may be acknowledged now.
     pub fn stored(&mut self) -> Vec<Event<M>> {
         self.changed = false;
         let moved = std::mem::take(&mut self.moved);

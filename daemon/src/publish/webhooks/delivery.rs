@@ -62,7 +62,7 @@ impl Delivery {
         }
     }
 
-    /// Waits for the lease; `None`: `stop`.
+    /// Waits for the lease. `None`: `stop` was cancelled.
     async fn lease(&mut self) -> Option<Lease> {
         let around = Arc::clone(&self.around);
         let length = around.nats.ack_wait;
@@ -81,7 +81,7 @@ impl Delivery {
         }
     }
 
-    /// Delivers for as long as the lease lasts; true: `stop`.
+    /// Delivers for as long as the lease lasts. `true`: `stop` was cancelled; `false`: another daemon has the lease.
     async fn deliver(&mut self, lease: &mut Lease) -> bool {
         loop {
             self.show_lines(&lease.record);
@@ -105,7 +105,7 @@ impl Delivery {
                     warn!(
                         webhook,
                         why,
-                        "the webhook is paused, and nothing is lost; when its receiver takes events again: harkd webhooks resume {webhook}"
+                        "the webhook is paused and loses nothing; once its receiver takes events again, run harkd webhooks resume"
                     );
                 }
                 End::Anew(reason) => {
@@ -194,7 +194,7 @@ impl Delivery {
                 Err(unconfirmed) => self.trouble(&unconfirmed.to_string()),
             }
             if lease.record.paused.is_none() {
-                info!(webhook = self.webhook.name, "the webhook goes on");
+                info!(webhook = self.webhook.name, "an operator has resumed the webhook");
                 return End::Resumed;
             }
         }
@@ -220,7 +220,7 @@ impl Delivery {
         });
     }
 
-    /// Notes how far the stream and the consumer are, and says what the stream has removed before it was handed over.
+    /// Records how far the stream and the consumer are, and reports events that the stream has removed before the consumer handed them out.
     pub fn look(&self, state: &State, lease: &mut Lease) {
         let delivered = state.consumer.delivered.stream_sequence;
         // A stream that was lost and made again counts from one.
@@ -246,8 +246,9 @@ impl Delivery {
         let webhook = &self.webhook.name;
         warn!(
             webhook,
-            "the stream's age or size has removed {which}; of these, what the webhook had not sent is lost to it; raise the limits of {}",
-            self.around.nats.events_stream
+            removed = which,
+            stream = self.around.nats.events_stream,
+            "the limits of the stream have removed events; the webhook cannot send those that it had not sent yet; raise the limits"
         );
         self.count_removed(events);
     }
@@ -257,8 +258,8 @@ impl Delivery {
         warn!(
             webhook = self.webhook.name,
             %job,
-            "a final was sent without its segments: their object in {} is gone, with the bucket or by its limits",
-            large::BUCKET
+            bucket = large::BUCKET,
+            "a final was sent without its segments: their object is gone, with the bucket or by its limits"
         );
         self.count_removed(1);
     }
@@ -268,7 +269,7 @@ impl Delivery {
         self.view.lock().removed += events;
     }
 
-    /// Says why deliveries stand still for a reason that is not the receiver's.
+    /// Reports why deliveries wait for a reason other than the receiver.
     pub fn trouble(&self, reason: &str) {
         if self.troubled.is_time() {
             warn!(webhook = self.webhook.name, reason, "the webhook waits; trying again");

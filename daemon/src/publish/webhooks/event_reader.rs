@@ -164,7 +164,7 @@ impl EventReader {
         self.jetstream.client().server_info().max_payload
     }
 
-    /// Takes the interest in the answers of an open request away.
+    /// Unsubscribes from the answers of an open request.
     pub async fn close(&mut self) {
         self.asked = 0;
         // Without a connection there is no interest either.

@@ -272,7 +272,7 @@ impl Webhooks {
         Running { wanted, stop, task: AbortOnDropHandle::new(tokio::spawn(delivery.run())) }
     }
 
-    /// Stops these webhooks, and waits until each has given back what it holds. `now`: those of the config.
+    /// Stops these webhooks, and waits until each has released its lease and its unacknowledged events. `now`: the webhooks of the config.
     async fn end(&self, over: Vec<Running>, now: &[Wanted]) {
         over.iter().for_each(|running| running.stop.cancel());
         for Running { wanted, task, .. } in over {

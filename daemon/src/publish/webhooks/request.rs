@@ -136,7 +136,7 @@ impl Receiver {
     }
 }
 
-/// What a status means, as the contract has it.
+/// What a status means (docs/webhooks.md, "What the answers mean").
 fn meaning(status: reqwest::StatusCode) -> RequestResult {
     match status.as_u16() {
         200..300 => RequestResult::Taken,

@@ -64,7 +64,7 @@ pub struct Schedule {
 }
 
 impl Default for Schedule {
-    /// The figures of the contract.
+    /// The figures that docs/webhooks.md states.
     fn default() -> Self {
         let seconds = [5, 30, 120, 600, 3_600, 21_600];
         Schedule {

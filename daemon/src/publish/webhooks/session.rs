@@ -44,7 +44,7 @@ const PARTING: Duration = Duration::from_secs(1);
 pub enum End {
     /// The daemon stops, or the webhook is changed or removed.
     Stop,
-    /// It is in the record.
+    /// The webhook is paused; the record has the reason.
     Paused,
     /// Of a pause: an operator has ended it.
     Resumed,
@@ -240,7 +240,7 @@ impl<'a> Session<'a> {
         }
         if set_aside {
             let (webhook, answer) = (&self.delivery.webhook.name, why(&answer));
-            warn!(webhook, %job, answer, "an event is set aside; send it again with: harkd webhooks retry {webhook}");
+            warn!(webhook, %job, answer, "an event is set aside; send it again with harkd webhooks retry");
         }
         if let Some(why) = pause
             && self.paused.is_none()

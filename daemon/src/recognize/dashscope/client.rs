@@ -103,7 +103,7 @@ impl Client {
         self.parse(body, None)
     }
 
-    /// Reads JSON of the API. `status`: of an event of a stream, which tells it apart from the answer's.
+    /// Reads JSON of the API. `status`: the status that an event of a stream carries, which may differ from that of the answer.
     ///
     /// # Errors
     /// The refusal, or that it cannot be read.

@@ -1,4 +1,4 @@
-//! The error table: what an answer with a code leads to (CONTRACT.md 4, "What faults lead to").
+//! The error table: what an answer with a code leads to (docs/errors.md).
 //!
 //! The code decides; where there is none, or an unknown one, the HTTP status does.
 

@@ -1,7 +1,8 @@
 //! Whether key, region, account and models are right, without recognizing anything.
 //!
-//! The task list tells whether the key is taken. A flash request without audio is refused before it costs, for its shape if the model may be
-//! used, else for the model. The model of filetrans is named to the policy of an upload: a submit could make a task.
+//! The task list tells whether the service takes the key. The daemon sends a flash request without audio, which the service refuses before it
+//! costs anything: for its shape if the account may use the model, else for the model. For the filetrans model the daemon asks for an upload
+//! policy, because a submit could create a task.
 
 use serde::de::IgnoredAny;
 use serde_json::json;

@@ -39,7 +39,7 @@ const FORMATS: [&str; 17] = [
 /// The largest file that the service fetches.
 const LARGEST: u64 = 2 << 30;
 
-/// The service's limits (dashscope-protocol.md 3 and 6, successors.md 3).
+/// The service's limits (the provider's documentation).
 pub(super) fn limits(model: Model, has_bucket: bool, allow_temporary_upload: bool) -> Limits {
     const FORBIDDEN: &str = "dashscope.allow_temporary_upload is false; set it to true, name a bucket in storage.url, or send a URL";
     Limits {
@@ -54,8 +54,8 @@ pub(super) fn limits(model: Model, has_bucket: bool, allow_temporary_upload: boo
         url: Delivers::UpTo(LARGEST),
         streams: false,
         selects_channels: true,
-        takes: model.takes,
-        tells: model.tells,
+        inputs: model.inputs,
+        outputs: model.outputs,
         pieces: None,
         tasks: Some(Tasks { kept: Duration::from_secs(24 * 3600), longest: Duration::from_secs(3 * 3600) }),
     }

@@ -27,7 +27,7 @@ pub(super) struct Flash {
     pub(super) profile: Profile,
 }
 
-/// The service's limits (dashscope-protocol.md 2, successors.md 3). Some models take larger files from a URL; those go to filetrans.
+/// The service's limits (the provider's documentation). Some models take larger files from a URL; those go to filetrans.
 pub(super) fn limits(model: Model) -> Limits {
     const BYTES: u64 = 10_485_760;
     /// As a data URL the audio may have 10,485,760 bytes in all: prefix and base64 included.
@@ -40,8 +40,8 @@ pub(super) fn limits(model: Model) -> Limits {
         url: Delivers::UpTo(BYTES),
         streams: true,
         selects_channels: false,
-        takes: model.takes,
-        tells: model.tells,
+        inputs: model.inputs,
+        outputs: model.outputs,
         pieces: Some(Pieces { longest: None, format: PieceFormat::Flac }),
         tasks: None,
     }
@@ -91,11 +91,11 @@ async fn recognize(
     match Model::of(request.model).map(|model| model.family) {
         Some(Family::Audio3) => {
             let body = audio3::flash_body(&request);
-            exchange::<audio3::Told>(client, permit, request, body, is_stream, listener).await
+            exchange::<audio3::FlashAnswer>(client, permit, request, body, is_stream, listener).await
         }
         Some(Family::Qwen3) | None => {
             let body = qwen3::flash_body(&request, is_stream);
-            exchange::<qwen3::Told>(client, permit, request, body, is_stream, listener).await
+            exchange::<qwen3::FlashAnswer>(client, permit, request, body, is_stream, listener).await
         }
     }
 }

@@ -27,8 +27,8 @@ static CLIENT: LazyLock<Option<Client>> = LazyLock::new(|| {
 /// # Panics
 /// Where reading it does, or its transcript cannot be stored.
 pub fn flash_stream(bytes: &[u8]) {
-    stream::<qwen3::Told>(bytes);
-    stream::<audio3::Told>(bytes);
+    stream::<qwen3::FlashAnswer>(bytes);
+    stream::<audio3::FlashAnswer>(bytes);
 }
 
 fn stream<R: Reading>(bytes: &[u8]) {

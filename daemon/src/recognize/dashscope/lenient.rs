@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::recognize::sse::Parser;
 
 /// The JSON of a refusal. In production a request for a stream was refused with an HTTP status other than 200 and the body `event:error …
-/// data:{…}` (dashscope-protocol.md 2, "Errors with SSE asked for"; both SDKs read that form).
+/// data:{…}` (observed; both SDKs of the provider read that form).
 pub(super) fn refusal(body: &[u8]) -> Cow<'_, [u8]> {
     // An empty line completes an event that the body leaves incomplete.
     let events = Parser::default().push(&[body, b"\n\n"].concat()).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. All code that is specific to this provider is
-//! here; dashscope-protocol.md documents what is sent and read.
+//! Alibaba Cloud Model Studio (DashScope): `flash` and `filetrans`, which share an account. All code that is specific to this provider is here.
 
 mod answers;
 mod audio3;
@@ -93,13 +92,13 @@ impl Service {
         Ok(Service { recognizers, client, pacers, key, key_file, config, storage })
     }
 
-    /// Puts rates and key in force, which the recognizers before this share.
+    /// Puts the rates and the key of this config in force. The recognizers of the previous config share both.
     pub(super) fn take_effect(&self) {
         let rate = Rate::per_minute(self.config.requests_per_minute);
-        self.client.policies.follow(&rate);
-        self.client.queries.follow(&Rate::per_second(self.config.task_queries_per_second));
+        self.client.policies.reconfigure(&rate);
+        self.client.queries.reconfigure(&Rate::per_second(self.config.task_queries_per_second));
         self.client.key.replace(self.key.clone(), self.key_file.clone());
-        self.pacers.iter().for_each(|pacer| pacer.follow(&rate));
+        self.pacers.iter().for_each(|pacer| pacer.reconfigure(&rate));
     }
 
     /// Whether both use the same address and the same bucket.

@@ -1,4 +1,4 @@
-//! The family `qwen3-asr-…`: its requests and the answers of flash (dashscope-protocol.md 2 and 3). Every event of a stream adds to the text,
+//! The family `qwen3-asr-…`: its requests and the answers of flash (the provider's documentation). Every event of a stream adds to the text,
 //! and the last one, with `stop`, adds nothing.
 
 use hark_sdk::event::{Segment, Usage};
@@ -81,7 +81,7 @@ struct Annotation {
 
 /// What its answers have told so far.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct FlashAnswer {
     text: String,
     language: Option<String>,
     emotion: Option<String>,
@@ -90,7 +90,7 @@ pub(super) struct Told {
     truncated: Option<bool>,
 }
 
-impl Reading for Told {
+impl Reading for FlashAnswer {
     type Answer = Answer<Flash>;
 
     fn add(&mut self, answer: Answer<Flash>) -> bool {
@@ -158,7 +158,7 @@ mod tests {
     fn text(events: &[&str]) -> String {
         let mut all: Vec<Value> = events.iter().map(|text| event(text, json!("null"))).collect();
         all.push(event("", json!("stop")));
-        transcript::<Told>(&all).unwrap().text
+        transcript::<FlashAnswer>(&all).unwrap().text
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             "annotations": [{"type": "audio_info", "language": "en", "emotion": "neutral"}],
             "content": [{"text": "the transcript"}],
         }}]}, "usage": {"seconds": 1, "input_tokens_details": {"text_tokens": 0}}});
-        let heard = transcript::<Told>(&[answer]).unwrap();
+        let heard = transcript::<FlashAnswer>(&[answer]).unwrap();
         assert_eq!((&*heard.text, heard.billed.seconds), ("the transcript", 1));
         let segment = &heard.segments[0];
         assert_eq!((segment.language.as_deref(), segment.emotion.as_deref()), (Some("en"), Some("neutral")));
@@ -196,16 +196,16 @@ mod tests {
     #[test]
     fn only_a_stop_or_a_cut_is_an_end() {
         let begun = event("so", Value::Null);
-        assert_eq!(transcript::<Told>(std::slice::from_ref(&begun)).unwrap_err(), "EndedWithoutStop");
-        assert!(transcript::<Told>(&[begun, event("", json!("length"))]).unwrap().truncated);
+        assert_eq!(transcript::<FlashAnswer>(std::slice::from_ref(&begun)).unwrap_err(), "EndedWithoutStop");
+        assert!(transcript::<FlashAnswer>(&[begun, event("", json!("length"))]).unwrap().truncated);
     }
 
     #[test]
     fn an_answer_that_had_begun_is_paid() {
         let broken = || Error::open("ConnectionLost", "");
-        let error = read::<Told>(&[event("so", Value::Null)]).failed(broken());
+        let error = read::<FlashAnswer>(&[event("so", Value::Null)]).failed(broken());
         assert_eq!((error.fate, error.billed.seconds), (Fate::Taken, 3));
-        let error = Incoming::<Told>::default().failed(broken());
+        let error = Incoming::<FlashAnswer>::default().failed(broken());
         assert_eq!((error.fate, error.raw), (Fate::Open, None));
     }
 }

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!((&*heard.text, heard.segments), ("", Vec::new()));
     }
 
-    /// successors.md 6, "Result file".
+    /// The provider's documentation, "Result file".
     #[test]
     fn the_other_familys_file_has_speakers_and_words_and_no_language() {
         let sentence = |id: u64, speaker: u64, text: &str| {

@@ -56,7 +56,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// A server may close a connection at the very moment at which the client uses it again. A paid request that is lost in this way has an
 /// unknown fate; and an upload, which follows its policy at once, would be lost each time if one server answers both and closes the
 /// connection after each. A new connection costs some round trips; recognition and uploads take seconds.
-const NEVER_AGAIN: usize = 0;
+const NO_REUSE: usize = 0;
 
 /// Media types of an answer.
 pub(crate) const JSON: &str = "application/json";
@@ -104,7 +104,7 @@ impl Http {
             });
             built.map_err(|error| BuildError(causes(error)))
         };
-        Ok(Http { fresh: build(NEVER_AGAIN)?, pooled: build(usize::MAX)?, timeouts })
+        Ok(Http { fresh: build(NO_REUSE)?, pooled: build(usize::MAX)?, timeouts })
     }
 
     /// Sends a request with a body that may be long: there is no time limit while the body makes progress.
@@ -184,8 +184,8 @@ pub(crate) fn is_event_stream(response: &Response) -> bool {
     content_type.is_some_and(|content_type| content_type.starts_with(EVENT_STREAM))
 }
 
-/// Returns when a silence has lasted this long. After a process was stopped, or a machine slept, the time is over before the waiting answer
-/// is read: one moment more lets the answer be read, so that it is not paid for again.
+/// Returns once the server has been silent for this long. A process that was stopped, or a machine that slept, finds the time over before it has
+/// read an answer that has arrived. So the daemon waits a moment longer and reads that answer, which would otherwise be paid for again.
 async fn patience(silence: Duration) {
     const MOMENT: Duration = Duration::from_millis(500);
     tokio::time::sleep(silence).await;

@@ -241,7 +241,7 @@ mod tests {
             ["{\"words\": \"secret words\"}", "secret", "[]", "", "{\"object\": \"transcription.chunk\"}"]
         {
             let error = read(body.as_bytes()).unwrap_err();
-            assert!(error.is_unreadable() && !error.told().contains("secret"), "{error:?}");
+            assert!(error.is_unreadable() && !error.for_event().contains("secret"), "{error:?}");
         }
     }
 }

@@ -140,7 +140,7 @@ impl Forms {
         named.or_else(|| parts.next().filter(|_| is_news)).map(|part| form.without(part))
     }
 
-    /// The server answered `form`, after it had refused what `wanted` has besides.
+    /// Records that the server answered `form` after it had refused the additional parts of `wanted`.
     pub(super) fn worked(&self, wanted: Form, form: Form) {
         let mut known = self.0.lock();
         for part in Part::ALL {

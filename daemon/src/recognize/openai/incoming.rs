@@ -8,7 +8,7 @@ use hark_sdk::event::{Segment, Timing, Usage};
 use reqwest::Response;
 
 use super::dialects::{self, Finish, Said, Transcription};
-use super::prefix::{Prefix, Told};
+use super::prefix::{Parsed, Prefix};
 use super::segments::{Part, believable, believable_words};
 use super::{Detects, Failed, language};
 use crate::job::Transcript;
@@ -158,7 +158,7 @@ impl Incoming {
         self.told(told);
     }
 
-    fn told(&mut self, Told { text, language }: Told) {
+    fn told(&mut self, Parsed { text, language }: Parsed) {
         self.text.push_str(&text);
         self.language = self.language.take().or(language);
     }
@@ -168,7 +168,7 @@ impl Incoming {
         self.told(held);
         self.truncated |= truncated;
         self.end = if may_go_on { End::Perhaps } else { End::Certain };
-        self.prefix.again();
+        self.prefix.next_part();
     }
 
     fn replace(&mut self, transcription: Transcription) {

@@ -105,7 +105,8 @@ const NAMES: [(&str, &[&str]); 101] = [
     ("yue", &["cantonese"]),
 ];
 
-/// The code of a language as a server tells it: a code, also with a region, or a name in any case; of several, the first. `None`: no language that is known.
+/// The code of the language that a server names: by a code, also with a region, or by a name in any case; the first of several. `None`: Hark
+/// does not know the language.
 pub(super) fn code(told: &str) -> Option<String> {
     let first = told.split(',').next().unwrap_or_default().trim().to_ascii_lowercase();
     let by_name = NAMES.iter().find(|(code, names)| *code == first || names.contains(&first.as_str()));

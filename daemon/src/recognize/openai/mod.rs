@@ -32,7 +32,7 @@ use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
-use crate::config::{self, ContextLimit, Languages, PieceFormat, Priority, Takes, Tells};
+use crate::config::{self, ContextLimit, Inputs, Languages, Outputs, PieceFormat, Priority};
 use crate::job::{Fate, Transcript, fault};
 use crate::telemetry::metrics::Metrics;
 
@@ -111,13 +111,13 @@ fn limits(config: &config::Recognizer) -> Limits {
         url: Delivers::No,
         streams: true,
         selects_channels: false,
-        takes: Takes {
+        inputs: Inputs {
             languages: Languages::OfTheServer,
             context: ContextLimit::Unknown,
             hotwords: false,
             itn: false,
         },
-        tells: Tells { annotations: false, words: !config.is_chat(), speakers: false },
+        outputs: Outputs { annotations: false, words: !config.is_chat(), speakers: false },
         pieces: Some(Pieces { longest: Some(config.piece), format: config.format }),
         tasks: None,
     }

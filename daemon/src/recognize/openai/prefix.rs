@@ -17,7 +17,7 @@ pub(super) struct Prefix {
 
 /// Text, and the language that the prefix named, if this part of the answer completed the prefix.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Parsed {
     pub(super) text: String,
     /// The name as the model writes it, such as `Chinese`, or `None` for no speech.
     pub(super) language: Option<String>,
@@ -25,9 +25,9 @@ pub(super) struct Told {
 
 impl Prefix {
     /// Takes the next part of the answer and returns the text that is known to be text.
-    pub(super) fn push(&mut self, part: &str) -> Told {
+    pub(super) fn push(&mut self, part: &str) -> Parsed {
         if self.has_passed {
-            return Told { text: part.to_owned(), language: None };
+            return Parsed { text: part.to_owned(), language: None };
         }
         self.held.push_str(part);
         let begun = self.held.trim_start();
@@ -38,19 +38,19 @@ impl Prefix {
             let text = format!("{}{text}", &self.held[..space]);
             let language = Some(language.to_owned()).filter(|language| !language.is_empty());
             (self.held, self.has_passed) = (String::new(), true);
-            return Told { text, language };
+            return Parsed { text, language };
         }
-        if may_become_prefix(begun) { Told::default() } else { self.end() }
+        if may_become_prefix(begun) { Parsed::default() } else { self.end() }
     }
 
     /// The answer has ended: what was held is text.
-    pub(super) fn end(&mut self) -> Told {
+    pub(super) fn end(&mut self) -> Parsed {
         self.has_passed = true;
-        Told { text: std::mem::take(&mut self.held), language: None }
+        Parsed { text: std::mem::take(&mut self.held), language: None }
     }
 
-    /// The server goes on with its own next piece, which may have a prefix again.
-    pub(super) fn again(&mut self) {
+    /// Starts the search for a prefix anew: the server goes on with its own next piece, which may have a prefix again.
+    pub(super) fn next_part(&mut self) {
         self.has_passed = false;
     }
 }
@@ -84,10 +84,10 @@ mod tests {
 
     use super::*;
 
-    fn told(parts: &[&str]) -> Told {
+    fn told(parts: &[&str]) -> Parsed {
         let mut prefix = Prefix::default();
-        let mut all = Told::default();
-        let mut told: Vec<Told> = parts.iter().map(|part| prefix.push(part)).collect();
+        let mut all = Parsed::default();
+        let mut told: Vec<Parsed> = parts.iter().map(|part| prefix.push(part)).collect();
         told.push(prefix.end());
         for told in told {
             all.text.push_str(&told.text);
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_prefix_is_told_from_the_text() {
         for (answer, text, language) in ANSWERS {
-            assert_eq!(told(&[answer]), Told { text: text.into(), language: language.map(str::to_owned) });
+            assert_eq!(told(&[answer]), Parsed { text: text.into(), language: language.map(str::to_owned) });
         }
         let long = format!("language {} <asr_text>", "and so on ".repeat(20));
         assert_eq!(told(&[&long]).text, long);
@@ -125,10 +125,10 @@ mod tests {
         assert_eq!(prefix.push("lang").text, "");
         assert_eq!(prefix.push("ues die").text, "langues die");
         assert_eq!(prefix.push(" lives").text, " lives");
-        prefix.again();
+        prefix.next_part();
         assert_eq!(
             prefix.push(" language English<asr_text>next"),
-            Told { text: " next".into(), language: Some("English".into()) }
+            Parsed { text: " next".into(), language: Some("English".into()) }
         );
     }
 

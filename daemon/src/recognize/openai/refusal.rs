@@ -1,5 +1,5 @@
-//! The refusals of a server: what each leads to (CONTRACT.md 4, "What faults lead to"). Such servers have no table of codes, so the status
-//! decides, which may also stand in the body of an answer with status 200.
+//! The refusals of a server and what each leads to (docs/own-server.md, "When something fails"). Such servers have no table of codes, so the
+//! status decides, which may also stand in the body of an answer with status 200.
 
 use std::time::Duration;
 
@@ -112,9 +112,9 @@ impl Refusal {
         let small = message.to_ascii_lowercase();
         let lacks_model = status == 404 && small.contains("model");
         // vLLM: "The model does not support Transcriptions API".
-        let wrong_door = small.contains("does not support") && small.contains(" api");
+        let wrong_endpoint = small.contains("does not support") && small.contains(" api");
         let (when, blame) = match status {
-            _ if wrong_door => (When::HELD, Blame::Hark),
+            _ if wrong_endpoint => (When::HELD, Blame::Hark),
             401 | 403 => (When::HELD, Blame::Account),
             // Wrong address or model: every other recording would be refused too.
             300..=399 | 404 | 405 | 410 | 421 => (When::HELD, Blame::Hark),
@@ -123,11 +123,11 @@ impl Refusal {
             502 | 503 => (When::HELD, Blame::Service),
             408 | 409 | 425 | 500.. => (When::Passed { hint, at_most: ALWAYS }, Blame::Service),
             413 | 415 => (When::Never, Blame::Audio),
-            _ if tells_of_audio(&small) => (When::Never, Blame::Audio),
+            _ if concerns_audio(&small) => (When::Never, Blame::Audio),
             _ => (When::Never, Blame::Hark),
         };
         let advice = match status {
-            _ if wrong_door => format!("set request of recognizer {name:?} to the other shape"),
+            _ if wrong_endpoint => format!("set request of recognizer {name:?} to the other shape"),
             401 | 403 => format!("put the server's key into api_key_file of recognizer {name:?}"),
             404 if lacks_model => format!(
                 "install {} on the server (speaches: POST /v1/models/{}), or correct model of recognizer {name:?}",
@@ -158,7 +158,7 @@ impl Refusal {
 }
 
 /// Whether a refusal speaks of the audio, not of another field of the request.
-fn tells_of_audio(message: &str) -> bool {
+fn concerns_audio(message: &str) -> bool {
     ["audio", "file", "decod", "duration", "format", "sample"].iter().any(|word| message.contains(word))
 }
 
@@ -183,7 +183,7 @@ mod tests {
             Next::After { counts: true, .. } => "again",
             Next::After { counts: false, .. } => "throttled",
         };
-        (word, error.fault.blame, error.told())
+        (word, error.fault.blame, error.for_event())
     }
 
     #[test]

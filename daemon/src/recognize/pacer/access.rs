@@ -108,8 +108,8 @@ impl Access {
         }
     }
 
-    /// A call was answered, so the account was good enough for it. Requests that were under way when the queue closed prove nothing about
-    /// the account since. Returns whether the queue was closed until now.
+    /// Records that a call was answered, so the account was good enough for it. Requests that were under way when the queue closed prove nothing
+    /// about the account since then. Returns whether this call has reopened the queue.
     pub(super) fn answered(&mut self, now: Instant, call: Call) -> bool {
         let proves = |closed: &mut Closed| match call {
             Call::Paid => false,
@@ -131,8 +131,8 @@ impl Access {
         }
     }
 
-    /// A probe was answered as far as a free call can be; the next request completes the test.
-    pub(super) fn pass_on(&mut self, now: Instant) {
+    /// Notes that a free call of a probe was answered: the key is good, and the next paid request shows whether the account is.
+    pub(super) fn key_accepted(&mut self, now: Instant) {
         if let Some(closed) = &mut self.closed {
             closed.probing = false;
             closed.next_probe = now;

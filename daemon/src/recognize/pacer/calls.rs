@@ -23,8 +23,8 @@ impl Calls {
     }
 
     /// Takes the rate of another config over.
-    pub(crate) fn follow(&self, rate: &Rate) {
-        self.rate.lock().follow(rate, Instant::now());
+    pub(crate) fn reconfigure(&self, rate: &Rate) {
+        self.rate.lock().reconfigure(rate, Instant::now());
         self.changed.notify_waiters();
     }
 

@@ -93,9 +93,9 @@ impl Pacer {
     }
 
     /// Takes the rate of another config over.
-    pub(crate) fn follow(&self, rate: &Rate) {
-        self.state.lock().rate.follow(rate, Instant::now());
-        self.departures.follow(rate);
+    pub(crate) fn reconfigure(&self, rate: &Rate) {
+        self.state.lock().rate.reconfigure(rate, Instant::now());
+        self.departures.reconfigure(rate);
         self.changed.notify_waiters();
     }
 
@@ -249,7 +249,7 @@ impl Permit {
     pub(crate) fn settle_free<T>(mut self, mut outcome: Result<T, Error>) -> Result<T, Error> {
         match &mut outcome {
             Ok(_) if std::mem::take(&mut self.probe) => {
-                self.pacer.state.lock().access.pass_on(Instant::now());
+                self.pacer.state.lock().access.key_accepted(Instant::now());
             }
             Ok(_) => {}
             Err(error) => self.refused(error),

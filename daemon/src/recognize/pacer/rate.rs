@@ -48,7 +48,7 @@ impl Rate {
     }
 
     /// Takes the spacing of another config over. What 429s have taught stays; a pause that began is not longer than the new spacing.
-    pub(crate) fn follow(&mut self, configured: &Rate, now: Instant) {
+    pub(crate) fn reconfigure(&mut self, configured: &Rate, now: Instant) {
         self.spacing = configured.spacing;
         let latest = now + self.current_spacing();
         self.next = self.next.map(|next| next.min(latest));
@@ -138,10 +138,10 @@ mod tests {
         let start = Instant::now();
         let mut rate = Rate::per_minute(1);
         rate.take(start);
-        rate.follow(&Rate::per_minute(60), start);
+        rate.reconfigure(&Rate::per_minute(60), start);
         assert_eq!(rate.wait(start), SECOND);
         rate.throttled(start, start, Some(9 * SECOND));
-        rate.follow(&Rate::per_minute(600), start);
+        rate.reconfigure(&Rate::per_minute(600), start);
         assert_eq!((rate.wait(start), rate.lessons), (9 * SECOND, 1));
     }
 

@@ -2,7 +2,7 @@
 
 use hark_sdk::event::Fault;
 
-use super::{FORMAT, Facts, fit, in_pieces, misfit, none, time};
+use super::{FORMAT, Facts, fault_of_misfits, fit, in_pieces, misfit, time};
 use crate::config::{Channels, Route};
 use crate::job::{MOST_CHANNELS, Plan, Split};
 use crate::recognize::Profile;
@@ -61,7 +61,7 @@ pub(super) fn listened(
             let plan = Plan { split: split.clone(), ..plan };
             let longest = limits.longest.map_or(u64::MAX, |longest| longest.as_millis() as u64);
             let is_short = facts.duration_ms.is_some_and(|length| length <= longest);
-            // What is not sent cannot be left out of a file that a recognizer takes as it is.
+            // A recognizer that takes the file as it is would get the silence as well, so with `skip_silence` the recording is decoded here.
             if is_short || route.skip_silence || offer.only_by_name || route.engine.name().is_some() {
                 let reason = format!("{wish}, and it is decoded here for {engine}");
                 return Some(Ok(Plan { reason, ..plan }));
@@ -91,10 +91,11 @@ pub(super) fn listened(
     }
     match in_many {
         Some(plan) => {
-            let reason = format!("{wish}, and it is sent in pieces: {}", none(facts, &misfits).message);
+            let reason =
+                format!("{wish}, and it is sent in pieces: {}", fault_of_misfits(facts, &misfits).message);
             Some(Ok(Plan { reason, ..plan }))
         }
-        None if split.is_some() => Some(Err(none(facts, &misfits))),
+        None if split.is_some() => Some(Err(fault_of_misfits(facts, &misfits))),
         None => None,
     }
 }

@@ -128,7 +128,7 @@ impl Bucket {
         self.bucket.endpoint.host_str().unwrap_or_default()
     }
 
-    /// An error of the network, of which the operator reads that it is about the bucket.
+    /// Prefixes an error of the network with the address of the bucket, so that the operator sees what it is about.
     fn named(&self, mut error: Error) -> Error {
         if error.fault.blame == Blame::Service {
             let about = format!("the bucket of [storage] at {}: ", self.host());

@@ -66,7 +66,7 @@ proptest! {
         let (me, other) = (Uuid::now_v7(), Uuid::now_v7());
         let job = job(stage);
         let mut claim = Claim::new(job.id, if mine { me } else { other }, PLACE, held);
-        claim.follow(&job, &[]);
+        claim.copy_state(&job, &[]);
         let place = if same_place { PLACE } else { "HARK_AUDIO.9" };
         let verdict = judge(Some(&claim), me, place, delivery);
         let over = matches!(job.stage, Stage::Stored { .. } | Stage::Settled { .. });
@@ -131,8 +131,7 @@ proptest! {
     }
 }
 
-/// A job whose recording is cut into so many pieces. Thirty-two are under way at a time, and each is heard before or after its
-/// neighbours.
+/// A job whose recording is cut into 1,440 pieces. Thirty-two are under way at a time, and each is heard before or after its neighbours.
 #[test]
 fn the_claim_of_a_job_of_many_pieces_stays_small() {
     let (me, ticket) = (Uuid::now_v7(), Ticket { key: PLACE.into(), place: PLACE.into() });

@@ -20,7 +20,7 @@ use crate::job::{Job, Origin};
 /// When the file cannot be moved or deleted.
 pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> Result<bool, NotPutAway> {
     let Origin::File { root, below, identity } = &job.origin else { return Ok(false) };
-    // A recording that was heard once more may lie there already.
+    // A recording that was recognized again may lie there already.
     let fate = fate(&context.config, failed).filter(|fate| !matches!(fate, Fate::Move(done) if done == root));
     let Some(fate) = fate else { return Ok(false) };
     let heard = HeardFile {
@@ -47,9 +47,9 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
             info!(job = %job.id, "the file was replaced after it was recognized; the new file stays")
         }
     }
-    // The row of a file that was moved or deleted is removed; a file that has its path by now has a row of its own. A file with further
-    // names may have one in this folder, and stays known without a path. The row of a file that was only absent stays without its hash: if
-    // the file was moved, its identity finds it under its new name, and another file with the same bytes is not taken for it.
+    // Removes the row of a file that was moved or deleted; another file at its path has a row of its own. A file with further hard links may
+    // still be in this folder, so it stays known without a path. The row of a file that was only absent stays, but without its hash: if the file
+    // was moved, its identity finds it under its new name, and another file with the same bytes is not taken for it.
     let (id, sha256) = (job.id, job.recording.sha256.clone());
     let note = move |connection: &_, context: &Context| {
         let at = files::at_path(connection, context.source(), &path)?;

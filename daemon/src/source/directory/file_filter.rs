@@ -9,7 +9,7 @@ use crate::config::UNFINISHED_ENDINGS;
 
 /// Folders in which NAS systems, desktops and filesystems keep snapshots, deleted files and previews: copies of recordings. Further folders
 /// of this kind are hidden (.snapshot, .Trash-1000, .zfs).
-const APART: [&str; 18] = [
+const SYSTEM_FOLDERS: [&str; 18] = [
     "#recycle",
     "#snapshot",
     "$RECYCLE.BIN",
@@ -50,7 +50,7 @@ pub(super) enum Entered {
     /// The folder is hidden or excluded, or the source is not recursive.
     No,
     /// A NAS system, a desktop or a filesystem uses the folder for itself.
-    Apart,
+    SystemFolder,
 }
 
 impl FileFilter {
@@ -98,7 +98,7 @@ impl FileFilter {
         {
             Entered::No
         } else if relative.iter().any(|part| is_apart(part.as_bytes())) {
-            Entered::Apart
+            Entered::SystemFolder
         } else {
             Entered::Yes
         }
@@ -116,7 +116,7 @@ fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
 
 fn is_apart(name: &[u8]) -> bool {
     let shadow = SHADOW_COPY.as_bytes();
-    APART.iter().any(|apart| name.eq_ignore_ascii_case(apart.as_bytes()))
+    SYSTEM_FOLDERS.iter().any(|apart| name.eq_ignore_ascii_case(apart.as_bytes()))
         || name.get(..shadow.len()).is_some_and(|start| start.eq_ignore_ascii_case(shadow))
 }
 
@@ -147,7 +147,7 @@ mod tests {
         ] {
             for folder in [name.to_owned(), format!("deep/{name}"), format!("{name}/deep")] {
                 let folder = Path::new("/calls").join(folder);
-                assert_eq!(file_filter.enters(&folder), Entered::Apart, "{}", folder.display());
+                assert_eq!(file_filter.enters(&folder), Entered::SystemFolder, "{}", folder.display());
                 assert!(!file_filter.wants(&folder.join("a.wav")), "{}", folder.display());
             }
         }

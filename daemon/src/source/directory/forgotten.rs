@@ -1,4 +1,4 @@
-//! The files of forgotten jobs that a scan meets: they are known by their identity alone, and that is kept for as long as they are there.
+//! Keeps the rows of forgotten files for as long as a scan finds these files. A forgotten file is known by its identity alone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ impl Forgotten {
         self.met.insert(row);
     }
 
-    /// A full scan has listed every folder: removes the rows of files that it has missed, as the one before it has. `devices`: the
-    /// filesystems of which it has met files; others may not be mounted now.
+    /// To be called after a full scan that could list every folder. Removes the rows of files that this full scan and the one before it have not
+    /// found. `devices`: the filesystems on which this scan has found files; others may not be mounted now.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.

@@ -114,7 +114,7 @@ pub(super) fn is_vacated(root: &Root, known: &Known) -> bool {
 ///
 /// # Errors
 /// When the ledger is closed or damaged.
-pub(super) async fn follow(
+pub(super) async fn note_moves(
     context: &Arc<Context>,
     moved: Vec<(Found, Vec<Known>)>,
 ) -> Result<Vec<(Found, Moved)>, LedgerError> {

@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::absent::Absences;
 use super::context::Context;
 use super::found::Found;
-use super::kept::Reason;
-use super::settle::Ready;
-use super::sidecar::Told;
+use super::not_recognized::Reason;
+use super::sidecar::RecordingMetadata;
+use super::standing_still::Ready;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, forgotten_files, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
@@ -32,7 +32,7 @@ pub(super) struct Hashed {
     /// Lower-case hex of its bytes.
     pub sha256: String,
     /// What its name and its sidecar tell.
-    pub told: Told,
+    pub recording_metadata: RecordingMetadata,
     /// Known files with the same bytes that are no longer at their paths: the file may be one of these, moved.
     pub vacated: Vec<Known>,
 }
@@ -43,7 +43,7 @@ pub(super) enum Taken {
     /// A new recording.
     Job(Uuid),
     /// A known file.
-    Kept(Reason),
+    NotRecognized(Reason),
     /// The file is in the ledger already: another look has written it, or it has been read under another of its names.
     Raced,
 }
@@ -58,7 +58,7 @@ pub(super) fn take_in(
     file: &Hashed,
     absences: &Absences,
 ) -> Result<Taken, LedgerError> {
-    let Hashed { ready: Ready { file: found, seen, .. }, sha256, told, vacated } = file;
+    let Hashed { ready: Ready { file: found, seen, .. }, sha256, recording_metadata, vacated } = file;
     let identity = found.stamp.identity;
     let at = files::at_path(connection, context.source(), &found.path)?;
     if at.iter().any(|known| known.identity == identity) {
@@ -70,19 +70,19 @@ pub(super) fn take_in(
             if known.identity.inode == identity.inode || !is_being_put_away(connection, context, known)? {
                 place(connection, context, known, &found.path, identity)?;
                 let is_heard = known.job.is_some();
-                return Ok(Taken::Kept(if is_heard { Reason::Same } else { Reason::Skipped }));
+                return Ok(Taken::NotRecognized(if is_heard { Reason::Same } else { Reason::Skipped }));
             }
         } else if known.was_skipped_unread() && known.identity.size == identity.size {
             // The file was touched, as far as its size shows: its former bytes were never read. From now on its hash can be compared.
             let known = Known { identity, sha256: Some(sha256.clone()), ..known.clone() };
             files::update(connection, &known)?;
-            return Ok(Taken::Kept(Reason::Skipped));
+            return Ok(Taken::NotRecognized(Reason::Skipped));
         }
     }
     for old in vacated {
         let is_elsewhere = old.path != found.path;
         if is_elsewhere && matches!(take_from(connection, context, old, found)?, Moved::Here { .. }) {
-            return Ok(Taken::Kept(Reason::Same));
+            return Ok(Taken::NotRecognized(Reason::Same));
         }
     }
     // Two names of a new file (hard links) may be read together; the next look finds that this is the second one.
@@ -93,10 +93,10 @@ pub(super) fn take_in(
         return Ok(Taken::Raced);
     }
     if forgotten_files::is_touched(connection, context.source(), &identity, sha256)? {
-        return Ok(Taken::Kept(Reason::Same));
+        return Ok(Taken::NotRecognized(Reason::Same));
     }
-    let mut job = job(context, found, sha256, told);
-    jobs::insert(connection, &mut job, told.warnings.clone())?;
+    let mut job = job(context, found, sha256, recording_metadata);
+    jobs::insert(connection, &mut job, recording_metadata.warnings.clone())?;
     let id = job.id;
     let (sha256, job) = (Some(sha256.clone()), Some(id));
     let is_same_file =
@@ -111,7 +111,7 @@ pub(super) fn take_in(
     Ok(Taken::Job(id))
 }
 
-/// Whether a known file is the file that was found elsewhere.
+/// Whether a file that was found at a new path is a known file that was moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     /// The file of this row was moved to the found path, and the ledger has that.
@@ -185,7 +185,7 @@ fn place(
     Ok(())
 }
 
-fn job(context: &Context, found: &Found, sha256: &str, told: &Told) -> Job {
+fn job(context: &Context, found: &Found, sha256: &str, recording_metadata: &RecordingMetadata) -> Job {
     let path = &found.path;
     let recording = Recording {
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
@@ -195,9 +195,9 @@ fn job(context: &Context, found: &Found, sha256: &str, told: &Told) -> Job {
     };
     let recording = placed(recording, path);
     let origin = origin(context, path, found.stamp.identity);
-    let (route, metadata) = (&context.config.route, told.metadata.clone());
+    let (route, metadata) = (&context.config.route, recording_metadata.metadata.clone());
     let job = Job::new(Uuid::now_v7(), context.source(), route, origin, recording, metadata);
-    Job { owes_source: context.puts_away(), sidecar: told.sidecar.clone(), ..job }
+    Job { owes_source: context.puts_away(), sidecar: recording_metadata.sidecar.clone(), ..job }
 }
 
 /// The origin of a file of the watched folder. Every path that a scan finds is below that folder.

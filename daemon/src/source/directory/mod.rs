@@ -1,11 +1,11 @@
 //! A watched folder.
 //!
-//! Delivery promise: every file that has stood still becomes one job. The job and the file's row in the ledger are written in one
-//! transaction, so a restart makes no second job. Events of the kernel are only hints where to look sooner (`watch`); the daemon decides by
-//! the `scan`, compared with the ledger: at start, 200 ms after a hint, and every 30 s regardless (RELIABILITY 2).
+//! Delivery promise: every file that has stood still becomes one job. The job and the file's row in the ledger are written in one transaction,
+//! so a restart makes no second job. Events of the kernel are only hints where to look sooner (`watch`); the daemon decides by the `scan`,
+//! compared with the ledger: at start, 200 ms after a hint, and every 30 s regardless.
 //!
 //! What is a recording: a regular file that `FileFilter` wants by its name, that is not empty, that has stood still for `settle`
-//! (`settle`), and that no process has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders (a
+//! (`standing_still`), and that no process has open for writing (`ready`). Symbolic links are never followed, neither to files nor to folders (a
 //! link to a file of the folder is a second name of that file, and a link that leads out does not belong to the source); only the watched
 //! folder itself may be a link. Hidden files and folders are ignored, and so are folders of NAS systems and desktops. Everything below the
 //! watched folder is listed, opened, moved and deleted through descriptors ([`crate::os::beneath`]), so a link that replaces a folder
@@ -17,27 +17,27 @@
 //! copy beside the original is a new recording.
 
 mod absent;
-mod again;
 mod context;
 mod delete;
 mod done;
 pub mod examine;
 mod file_filter;
+mod find_recording;
 mod forgotten;
 mod found;
 mod identity;
 mod intake;
-mod kept;
 mod listing;
 mod log_once;
+mod not_recognized;
 mod places;
 mod put_away;
 mod reading;
 mod ready;
 mod root;
 mod scan;
-mod settle;
 pub(super) mod sidecar;
+mod standing_still;
 mod walk;
 mod watch;
 pub(super) mod wav_header;
@@ -52,10 +52,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::again::{find_again, is_heard};
 use self::context::Context;
 pub use self::delete::delete_written;
 pub(super) use self::file_filter::FileFilter;
+pub use self::find_recording::{find_recording, is_heard};
 pub use self::intake::placed;
 pub use self::listing::recordings_in;
 pub use self::put_away::{NotPutAway, PutAway};
@@ -223,7 +223,7 @@ impl Directory {
                     looked
                 }
                 () = sleep_until(due), if due < wanted => {
-                    let looked = scan.look_at(scan.settling.take_due(settle::now())).await;
+                    let looked = scan.look_at(scan.settling.take_due(standing_still::now())).await;
                     gathered = Instant::now() + GATHER;
                     looked
                 }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::context::{BATCH, Context};
 use super::found::Found;
-use super::settle::now;
+use super::standing_still::now;
 use crate::config::Existing;
 use crate::job::FileIdentity;
 use crate::job::ledger::places::{self, Place};

@@ -15,8 +15,8 @@ use super::context::{Context, blocking};
 use super::identity::is_vacated;
 use super::intake::{self, Hashed, Taken};
 use super::ready::{self, NotRead};
-use super::settle::Ready;
 use super::sidecar;
+use super::standing_still::Ready;
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
@@ -115,8 +115,8 @@ async fn hash_batch(
             match ready::read(&context, &ready, is_network, &stop) {
                 Ok(sha256) => {
                     let below = ready.file.path.strip_prefix(context.root()).unwrap_or(&ready.file.path);
-                    let told = sidecar::read(&context, below);
-                    hashed.push(Hashed { ready, sha256, told, vacated: Vec::new() });
+                    let recording_metadata = sidecar::read(&context, below);
+                    hashed.push(Hashed { ready, sha256, recording_metadata, vacated: Vec::new() });
                 }
                 Err(not_read) => outcomes.push((ready, Err(not_read))),
             }

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::context::Context;
 use super::found::Stamp;
-use super::settle::Ready;
+use super::standing_still::Ready;
 use super::wav_header::is_short;
 use crate::hex::hex;
 use crate::os::{Lease, NotARecording, has_writers, open_recording};

@@ -15,14 +15,14 @@ use super::context::{BATCH, Context, blocking};
 use super::file_filter::Entered;
 use super::forgotten::Forgotten;
 use super::found::{Found, kind};
-use super::identity::{compare, follow};
+use super::identity::{compare, note_moves};
 use super::intake::{self, Moved, Taken};
-use super::kept::{Kept, Reason};
+use super::not_recognized::{NotRecognized, Reason};
 use super::places::Places;
 use super::reading::Readers;
 use super::ready::NotRead;
 use super::root::{Root, ScanError, look_into};
-use super::settle::{Ready, Settling, now};
+use super::standing_still::{Ready, Settling, now};
 use super::walk::Walk;
 use super::watch::Watch;
 use crate::config::Existing;
@@ -47,7 +47,7 @@ pub(super) struct Scan {
     readers: Readers,
     absences: Absences,
     forgotten: Forgotten,
-    kept: Kept,
+    not_recognized: NotRecognized,
     grown: OnceAMinute,
     /// The number of the present or last look.
     look: u64,
@@ -73,7 +73,7 @@ impl Scan {
             readers: Readers::new(Arc::clone(&context), absences.clone()),
             absences,
             forgotten: Forgotten::default(),
-            kept: Kept::default(),
+            not_recognized: NotRecognized::default(),
             grown: OnceAMinute::default(),
             look: 0,
             is_network: false,
@@ -173,7 +173,7 @@ impl Scan {
         for (Ready { file, seen, .. }, outcome) in self.readers.next().await? {
             match outcome {
                 Ok(Taken::Job(_)) => accepted += 1,
-                Ok(Taken::Kept(reason)) => self.kept.add(reason, &file.path),
+                Ok(Taken::NotRecognized(reason)) => self.not_recognized.add(reason, &file.path),
                 Ok(Taken::Raced) | Err(NotRead::Gone) => {}
                 Err(NotRead::NotYet) => self.settling.postpone(&file, seen, now()),
                 Err(NotRead::Short) => {
@@ -254,12 +254,12 @@ impl Scan {
                 moved.push((found, compared.candidates));
             }
         }
-        for (found, moved) in follow(&self.context, moved).await? {
+        for (found, moved) in note_moves(&self.context, moved).await? {
             match moved {
                 Moved::Here { row } => {
                     self.settling.forget(&found.path);
                     self.absences.is_back(row);
-                    self.kept.add(Reason::Moved, &found.path);
+                    self.not_recognized.add(Reason::Moved, &found.path);
                 }
                 Moved::SecondName => self.settling.forget(&found.path),
                 Moved::PerhapsHere => self.settling.postpone(&found, self.look, now()),
@@ -286,8 +286,8 @@ impl Scan {
         Ok(met)
     }
 
-    /// Has files read and taken in; waits while too many are being read. If the ledger admits no more jobs, or the source is paused, the files stay where they are,
-    /// and the scan goes on, because it also has to follow moved files.
+    /// Has files read and taken in; waits while too many are being read. If the ledger admits no more jobs, or the source is paused, the files
+    /// stay where they are, and the scan goes on, because it also has to note moved files.
     async fn take_in(&mut self, ready: Vec<Ready>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
@@ -306,7 +306,7 @@ impl Scan {
     /// Logs and sets metrics after each look, and after each batch that was read.
     fn log_and_measure(&mut self) {
         let source = self.context.source();
-        self.kept.log(source);
+        self.not_recognized.log(source);
         let waiting = i64::try_from(self.settling.waiting()).unwrap_or(i64::MAX);
         self.context.metrics.source_unsettled.with_label_values(&[source]).set(waiting);
     }

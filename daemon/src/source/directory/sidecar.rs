@@ -31,7 +31,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is known about a recording before it is heard.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told {
+pub(super) struct RecordingMetadata {
     /// The fields of its name and of its sidecar.
     pub metadata: Map<String, Value>,
     /// The sidecar that was read.
@@ -40,26 +40,26 @@ pub(super) struct Told {
 }
 
 /// What the name of a file and its sidecar tell. Blocking.
-pub(super) fn read(context: &Context, below: &Path) -> Told {
+pub(super) fn read(context: &Context, below: &Path) -> RecordingMetadata {
     let name = below.file_name().unwrap_or_default().to_string_lossy();
-    let mut told = Told::default();
+    let mut recording_metadata = RecordingMetadata::default();
     if let Some(pattern) = &context.name_pattern {
-        told.metadata = pattern.fields(&name);
+        recording_metadata.metadata = pattern.fields(&name);
     }
     if !context.config.metadata_sidecar {
-        return told;
+        return recording_metadata;
     }
-    match read_sidecar(context.root(), below, &told.metadata) {
+    match read_sidecar(context.root(), below, &recording_metadata.metadata) {
         Ok(None) => {}
-        Ok(Some(with_sidecar)) => told = with_sidecar,
+        Ok(Some(with_sidecar)) => recording_metadata = with_sidecar,
         Err(reason) => {
             let name = path_of(below).file_name().unwrap_or_default().to_string_lossy().into_owned();
             let message = format!("the metadata of {name:?} is left out: {reason}");
             warn!(source = context.source(), path = %context.root().join(below).display(), reason, "the recording's sidecar is left out");
-            told.warnings.push(Warning { code: "SidecarUnreadable".into(), message });
+            recording_metadata.warnings.push(Warning { code: "SidecarUnreadable".into(), message });
         }
     }
-    told
+    recording_metadata
 }
 
 /// The sidecar's path.
@@ -68,7 +68,11 @@ fn path_of(below: &Path) -> PathBuf {
 }
 
 /// The metadata with the sidecar's fields over `fields`; `None`: there is no sidecar.
-fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Result<Option<Told>, String> {
+fn read_sidecar(
+    root: &Path,
+    below: &Path,
+    fields: &Map<String, Value>,
+) -> Result<Option<RecordingMetadata>, String> {
     let path = path_of(below);
     if path == below {
         return Ok(None);
@@ -88,7 +92,7 @@ fn read_sidecar(root: &Path, below: &Path, fields: &Map<String, Value>) -> Resul
     file.take(metadata::LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let metadata = merged(&bytes, fields)?;
     let sidecar = Sidecar { identity, sha256: hex(&Sha256::digest(&bytes)) };
-    Ok(Some(Told { metadata, sidecar: Some(sidecar), warnings: Vec::new() }))
+    Ok(Some(RecordingMetadata { metadata, sidecar: Some(sidecar), warnings: Vec::new() }))
 }
 
 /// Merges the fields of a sidecar into `fields`; where both have a key, the sidecar's value stays.
@@ -104,8 +108,8 @@ pub(in crate::source) fn merged(
         return Err(too_large);
     }
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let told = match serde_json::from_slice(text) {
-        Ok(Plain(Value::Object(told))) => told,
+    let recording_metadata = match serde_json::from_slice(text) {
+        Ok(Plain(Value::Object(recording_metadata))) => recording_metadata,
         Ok(_) => return Err("it is no JSON object".into()),
         // Only the place: serde's own text may quote the content.
         Err(error) => {
@@ -117,7 +121,7 @@ pub(in crate::source) fn merged(
         }
     };
     let mut merged = fields.clone();
-    merged.extend(told);
+    merged.extend(recording_metadata);
     if metadata::size(&merged) > metadata::LARGEST {
         return Err(format!("with what the name tells, {too_large}"));
     }
@@ -195,7 +199,7 @@ mod tests {
     use crate::job::ledger::Ledger;
     use crate::telemetry::metrics::Metrics;
 
-    fn told(files: &[(&str, &[u8])], pattern: &str) -> Told {
+    fn recording_metadata(files: &[(&str, &[u8])], pattern: &str) -> RecordingMetadata {
         let disk = tempfile::tempdir().unwrap();
         let root = disk.path().join("calls");
         std::fs::create_dir(&root).unwrap();
@@ -220,21 +224,22 @@ mod tests {
     #[test]
     fn the_sidecar_lies_over_the_name() {
         let sidecar = r#"{"extension": 2, "agent": {"name": "Bob"}}"#;
-        let told = told(&[(SIDECAR, format!("\u{feff}{sidecar}").as_bytes())], "freepbx");
+        let recording_metadata =
+            recording_metadata(&[(SIDECAR, format!("\u{feff}{sidecar}").as_bytes())], "freepbx");
         assert_eq!(
-            Value::from(told.metadata),
+            Value::from(recording_metadata.metadata),
             json!({"direction": "out", "external": "71222", "extension": 2, "datetime": "20241105-091730",
                    "uniqueid": "1730780250.107", "agent": {"name": "Bob"}})
         );
-        assert!(told.sidecar.is_some() && told.warnings.is_empty());
+        assert!(recording_metadata.sidecar.is_some() && recording_metadata.warnings.is_empty());
     }
 
     #[test]
     fn a_sidecar_that_cannot_be_used_is_left_out_whole_and_said() {
         let deep = br#"{"a": {"b": {"c": {"d": 1}}}}"#;
-        assert!(told(&[(SIDECAR, deep)], "").warnings.is_empty());
+        assert!(recording_metadata(&[(SIDECAR, deep)], "").warnings.is_empty());
         let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(metadata::LARGEST - 9));
-        assert!(told(&[(SIDECAR, large.as_bytes())], "").warnings.is_empty());
+        assert!(recording_metadata(&[(SIDECAR, large.as_bytes())], "").warnings.is_empty());
         for (bytes, pattern, expected) in [
             (&b"{\"secret\": "[..], "", "line 1, column 11"),
             (b"[1]", "", "no JSON object"),
@@ -244,16 +249,22 @@ mod tests {
             (format!("{large} ").as_bytes(), "", "more than 32 KiB"),
             (large.as_bytes(), "freepbx", "with what the name tells, it has more than 32 KiB"),
         ] {
-            let told = told(&[(SIDECAR, bytes)], pattern);
-            let [Warning { code, message }] = &told.warnings[..] else { panic!("{expected}: {told:?}") };
+            let recording_metadata = recording_metadata(&[(SIDECAR, bytes)], pattern);
+            let [Warning { code, message }] = &recording_metadata.warnings[..] else {
+                panic!("{expected}: {recording_metadata:?}")
+            };
             assert_eq!(code, "SidecarUnreadable");
             assert!(message.contains(expected) && !message.contains("secret"), "{message}");
             assert_eq!(
-                (told.metadata.len(), told.sidecar.is_some()),
+                (recording_metadata.metadata.len(), recording_metadata.sidecar.is_some()),
                 (if pattern.is_empty() { 0 } else { 5 }, false)
             );
         }
-        let told = told(&[], "");
-        assert!(told.metadata.is_empty() && told.warnings.is_empty() && told.sidecar.is_none());
+        let recording_metadata = recording_metadata(&[], "");
+        assert!(
+            recording_metadata.metadata.is_empty()
+                && recording_metadata.warnings.is_empty()
+                && recording_metadata.sidecar.is_none()
+        );
     }
 }

@@ -75,7 +75,7 @@ impl Walk {
             match kind {
                 FileType::Directory => match file_filter.enters(&path) {
                     Entered::Yes => self.folders.push(path),
-                    Entered::Apart => log_apart(&self.context, &path),
+                    Entered::SystemFolder => log_system_folder(&self.context, &path),
                     Entered::No => {}
                 },
                 FileType::RegularFile if file_filter.wants(&path) => {
@@ -139,7 +139,7 @@ fn log_ignored(context: &Context, path: &Path) {
     }
 }
 
-fn log_apart(context: &Context, path: &Path) {
+fn log_system_folder(context: &Context, path: &Path) {
     let name = path.file_name().unwrap_or_default().display();
     if context.troubles.is_first(format!("apart {name}")) {
         info!(source = context.source(), path = %path.display(), "the folder is not entered, and others of its name: a NAS system or a desktop keeps it for itself");

@@ -1,7 +1,7 @@
 //! Hints from the kernel, through the `notify` crate: which paths may have changed.
 //!
-//! A hint is only a path to look at; the scan finds out what is there (RELIABILITY 2). So hints may be merged, and if there are too many of
-//! them (here, or in the kernel's queue), or the watcher has failed in any way, one hint replaces them: look everywhere.
+//! A hint is only a path to look at; the scan finds out what is there. So hints may be merged, and if there are too many of them (here, or in
+//! the kernel's queue), or the watcher has failed in any way, one hint replaces them: look everywhere.
 //!
 //! Each folder has a watch of its own. `notify` can watch a tree as well, but then misses most files that are put into new folders.
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 /// Files have a handful before their audio; a crafted one could have a chunk every eight bytes.
 const MOST_CHUNKS: usize = 64;
 
-/// Whether the header says that more comes. One that is no WAV's, or of a recorder that could not know, says nothing.
+/// Whether the header announces more than the file has. A file that is no WAV, or whose recorder could not know the length, announces nothing.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -24,7 +24,7 @@ pub enum SourceError {
 }
 
 impl Subject {
-    /// The source's durable consumer, as the contract describes it: created if absent, changed if it was created for another config.
+    /// The source's durable consumer: created if absent, changed if it was created for another config.
     pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
         self.around.jetstream.check_server()?;
         let stream = self.stream().await?;

@@ -14,15 +14,20 @@ const PATIENT: i64 = 2;
 
 impl Subject {
     /// Moves the claim of the original to the waiting duplicate `ticket`, and returns it, if the original is no longer in the stream.
-    pub(super) async fn inherit(&self, ticket: &Ticket, delivery: i64, claim: &Claim) -> Option<Claim> {
+    pub(super) async fn move_to_duplicate(
+        &self,
+        ticket: &Ticket,
+        delivery: i64,
+        claim: &Claim,
+    ) -> Option<Claim> {
         if delivery <= PATIENT || !self.is_gone(claim.sequence()?, &claim.place).await {
             return None;
         }
-        match self.around.claims.inherit(ticket, delivery, claim).await {
-            Ok(inherited) => {
-                let inherited = inherited?;
+        match self.around.claims.move_to_duplicate(ticket, delivery, claim).await {
+            Ok(moved) => {
+                let moved = moved?;
                 info!(job = %claim.job, gone = claim.place, place = ticket.place, former = %claim.owner, "the job's original message is gone; a duplicate takes its place");
-                Some(inherited)
+                Some(moved)
             }
             Err(unconfirmed) => {
                 debug!(job = %claim.job, %unconfirmed, "a duplicate still waits for the original's job");

@@ -11,7 +11,7 @@ use tracing::{debug, error, info, trace, warn};
 use uuid::Uuid;
 
 use super::message::{Input, Said};
-use super::unacked::Sign;
+use super::unacked::HeldMessage;
 use super::{NotNow, Subject};
 use crate::job::job_machine::Fact;
 use crate::job::ledger::intake::{self, Taken};
@@ -26,7 +26,7 @@ const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
 /// One delivery of a message.
 pub(super) struct Delivery {
-    pub(super) sign: Sign,
+    pub(super) held_message: HeldMessage,
     pub(super) published_ns: i128,
     /// When the daemon sent the request for it: the server did not send the message before.
     asked_at: Instant,
@@ -73,17 +73,17 @@ impl Subject {
         watching: &Watching,
     ) -> Result<(), NotNow> {
         let Some(delivery) = self.delivery(message, read, asked_at) else { return Ok(()) };
-        let Delivery { place, sign, .. } = &delivery;
-        trace!(source = self.name, place, delivery = sign.delivery, "received");
+        let Delivery { place, held_message, .. } = &delivery;
+        trace!(source = self.name, place, delivery = held_message.delivery, "received");
 
         let known = self.known(&delivery.key).await?;
         let mut former = None;
-        if known.is_none() && self.may_be_forgotten(&delivery).await {
-            if self.is_old(&delivery) && self.is_gone(sign.sequence, place).await {
+        if known.is_none() && self.may_have_lost_claim(&delivery).await {
+            if self.is_old(&delivery) && self.is_gone(held_message.sequence, place).await {
                 debug!(source = self.name, place, "another daemon has finished this old delivery's message");
                 return Ok(());
             }
-            former = self.former(&delivery).await;
+            former = self.find_former_job(&delivery).await;
         }
         let id = former.unwrap_or_else(Uuid::now_v7);
         let own_turn = self.around.claims.enter(id);
@@ -91,14 +91,14 @@ impl Subject {
         match (verdict, known) {
             (ClaimState::Mine | ClaimState::New, Some((job, _))) => {
                 debug!(job = %job.id, place, "message redelivered");
-                self.join(job.id, delivery.sign).await?;
+                self.join(job.id, delivery.held_message).await?;
             }
             (ClaimState::Over, known) => {
-                self.acknowledge(&claim, known.map(|(job, _)| job), delivery.sign).await?;
+                self.acknowledge(&claim, known.map(|(job, _)| job), delivery.held_message).await?;
             }
             (ClaimState::Wait, _) => {
                 debug!(job = %claim.job, place, "another daemon works on a message with the same id");
-                self.later(&sign.acker).await;
+                self.later(&held_message.acker).await;
             }
             (ClaimState::Stale, _) => {}
             (ClaimState::New, None) if former.is_none() => {
@@ -110,18 +110,18 @@ impl Subject {
                 let turn = if claim.job == id { own_turn } else { self.around.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "another source is taking in a message of the same job");
-                    self.later(&sign.acker).await;
+                    self.later(&held_message.acker).await;
                     return Ok(());
                 };
                 // Another source of this daemon may have taken the job in since the ledger was read.
                 if verdict == ClaimState::Mine
                     && let Some((job, _)) = self.known(&delivery.key).await?
                 {
-                    return Ok(self.join(job.id, delivery.sign).await?);
+                    return Ok(self.join(job.id, delivery.held_message).await?);
                 }
                 self.around.claims.let_go(claim.job).await?;
                 let (job, refusal) = self.job(claim.job, ticket, &delivery, watching).await?;
-                self.take_over(&claim, delivery.key, job, refusal, delivery.sign).await?;
+                self.take_over(&claim, delivery.key, job, refusal, delivery.held_message).await?;
             }
         }
         Ok(())
@@ -144,7 +144,7 @@ impl Subject {
         let (message, acker) = message.split();
         let place = self.place(sequence, published_ns);
         Some(Delivery {
-            sign: Sign { sequence, delivery, acker: Arc::new(acker) },
+            held_message: HeldMessage { sequence, delivery, acker: Arc::new(acker) },
             published_ns,
             asked_at,
             key: self.intake_key(said.message_id.as_deref(), &place),
@@ -162,12 +162,12 @@ impl Subject {
         delivery: &Delivery,
         known: Option<&(Job, Vec<Piece>)>,
     ) -> Result<Claimed, NotNow> {
-        let Delivery { sign, place, said, .. } = delivery;
+        let Delivery { held_message, place, said, .. } = delivery;
         let message_id = said.message_id.as_deref();
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
         let (received, mut pause) = (Instant::now(), CLAIM_AGAIN);
         let claimed = loop {
-            match self.around.claims.claim(id, &mut ticket, message_id, sign.delivery, known).await {
+            match self.around.claims.claim(id, &mut ticket, message_id, held_message.delivery, known).await {
                 Err(_) if received.elapsed() < self.ack_wait() / 3 => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
@@ -182,7 +182,7 @@ impl Subject {
             NotNow::broker(unconfirmed)
         })?;
         if verdict == ClaimState::Wait
-            && let Some(claim) = self.inherit(&ticket, sign.delivery, &claim).await
+            && let Some(claim) = self.move_to_duplicate(&ticket, held_message.delivery, &claim).await
         {
             return Ok(Claimed { verdict: ClaimState::TakeOver, claim, ticket });
         }
@@ -197,13 +197,13 @@ impl Subject {
         delivery: Delivery,
         watching: &Watching,
     ) -> Result<(), LedgerError> {
-        let may_be_forgotten = self.may_be_forgotten(&delivery).await;
+        let may_have_lost_claim = self.may_have_lost_claim(&delivery).await;
         let (mut job, refusal) = self.job(id, ticket, &delivery, watching).await?;
         let warnings = if refusal.is_none() { self.warnings(&job) } else { Vec::new() };
-        let Delivery { sign, place, key, .. } = delivery;
+        let Delivery { held_message, place, key, .. } = delivery;
         // A daemon whose claim was lost with the bucket may have paid the service already.
-        job.maybe_paid = refusal.is_none() && may_be_forgotten;
-        self.held.hold(job.id, sign);
+        job.maybe_paid = refusal.is_none() && may_have_lost_claim;
+        self.held.hold(job.id, held_message);
         let taken = self
             .around
             .ledger
@@ -233,8 +233,8 @@ impl Subject {
             // Two deliveries were taken in at the same time, and the other was written to the ledger first.
             Taken::Known(known) => {
                 job_spool::remove(&self.around.state_directory, job.id).await;
-                for sign in self.held.release(job.id) {
-                    self.join(known.id, sign).await?;
+                for message in self.held.release(job.id) {
+                    self.join(known.id, message).await?;
                 }
                 Ok(())
             }
@@ -252,10 +252,10 @@ impl Subject {
     }
 
     /// Adds a message to a known job: the message is held until the job ends, or acknowledged now if the job is settled.
-    pub(super) async fn join(&self, job: Uuid, sign: Sign) -> Result<(), LedgerError> {
+    pub(super) async fn join(&self, job: Uuid, held_message: HeldMessage) -> Result<(), LedgerError> {
         // The message is held before the job is read: if the job settles in between, settling releases the message, or the job is
         // read as settled.
-        self.held.hold(job, sign);
+        self.held.hold(job, held_message);
         match self.around.ledger.find(job).await? {
             // Kept audio stays: a sweep of the spool removes it in its time.
             Some(Job { stage: Stage::Settled { failed }, .. }) => self.settle(job, false, failed).await,
@@ -268,13 +268,18 @@ impl Subject {
     }
 
     /// Handles a message whose job is over: if this daemon owns the job, the message joins it; otherwise it is acknowledged now.
-    async fn acknowledge(&self, claim: &Claim, known: Option<Job>, sign: Sign) -> Result<(), LedgerError> {
+    async fn acknowledge(
+        &self,
+        claim: &Claim,
+        known: Option<Job>,
+        held_message: HeldMessage,
+    ) -> Result<(), LedgerError> {
         match known {
-            Some(job) if self.around.claims.is_mine(claim) => return self.join(job.id, sign).await,
+            Some(job) if self.around.claims.is_mine(claim) => return self.join(job.id, held_message).await,
             Some(job) if !job.stage.is_settled() => self.around.claims.let_go(job.id).await?,
             _ => {}
         }
-        self.held.hold(claim.job, sign);
+        self.held.hold(claim.job, held_message);
         self.settle(claim.job, false, false).await;
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Subject {
                 info!(source = self.name, subject = config.subject, stream, "listening");
             }
             has_listened = true;
-            // After any error the consumer is looked up again (RELIABILITY 1).
+            // After any error the consumer is looked up again.
             let Some(reason) = self.take_while_accepted(&consumer, watching, &mut connection, retire).await?
             else {
                 return Ok(());
@@ -78,8 +78,8 @@ impl Subject {
         }
     }
 
-    /// Takes messages in until a request fails, and returns the reason; or until `retire`, and returns none. `connection`: the connection on which unreadable messages were last
-    /// looked for.
+    /// Takes messages in until a request fails, and returns the reason; or until `retire`, and returns none. `connection`: the connection on
+    /// which the daemon last looked for unreadable messages.
     async fn take_while_accepted(
         &self,
         consumer: &PullConsumer,

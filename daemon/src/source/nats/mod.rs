@@ -5,10 +5,10 @@
 
 mod consumer;
 mod duplicate;
-mod forgotten;
 mod health;
 mod intake;
 mod listen;
+mod lost_claims;
 pub(super) mod message;
 mod new_job;
 mod pull;
@@ -157,7 +157,7 @@ impl Subject {
         let (held, claims) = (Arc::clone(&self.held), self.around.claims.clone());
         others.spawn(async move { held.keep_alive(&claims).await }.in_current_span());
         let (held, ledger) = (Arc::clone(&self.held), self.around.ledger.clone());
-        others.spawn(async move { held.follow(&ledger).await }.in_current_span());
+        others.spawn(async move { held.follow_changes(&ledger).await }.in_current_span());
         tokio::select! {
             outcome = async {
                 self.take_messages(watching, retire).await?;
@@ -186,14 +186,14 @@ impl Subject {
     }
 
     /// Takes another config of the same stream over: for the next message.
-    pub async fn follow(&self, config: NatsSource) {
+    pub async fn reconfigure(&self, config: NatsSource) {
         let before = std::mem::replace(&mut *self.config.write(), Arc::new(config));
         let is_connected = self.around.jetstream.is_connected();
         if is_connected && before.allow_buckets != self.config().allow_buckets {
             self.make_uploads().await;
         }
         if before.subject != self.config().subject {
-            // The consumer has its name still, and the request that is open may get a message of the new subject.
+            // The consumer is looked up now, because it keeps its name and the open request may already return a message of the new subject.
             if is_connected && let Err(error) = self.consumer().await {
                 debug!(source = self.name, %error, "the consumer is looked up again");
             }
@@ -218,8 +218,8 @@ impl Subject {
     /// itself was bad, and removes the spooled audio unless it is kept. If an acknowledgement is lost, the redelivered message is acknowledged.
     pub async fn settle(&self, job: Uuid, bad_input: bool, keeps_audio: bool) {
         let kind = if bad_input { AckKind::Term } else { AckKind::Ack };
-        for sign in self.held.release(job) {
-            let acknowledged = sign.acker.double_ack_with(kind);
+        for message in self.held.release(job) {
+            let acknowledged = message.acker.double_ack_with(kind);
             let acknowledged =
                 self.around.jetstream.unless_refused(&[acknowledgement::NAMED], acknowledged).await;
             self.health.acknowledged(acknowledged.as_ref().map(drop).map_err(ToString::to_string));

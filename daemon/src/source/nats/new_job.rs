@@ -23,13 +23,13 @@ impl Subject {
         &self,
         id: Uuid,
         ticket: Ticket,
-        Delivery { sign, said, input, payload, .. }: &Delivery,
+        Delivery { held_message, said, input, payload, .. }: &Delivery,
         watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
         // One config for the whole message.
         let config = self.config();
         let mut recording = Recording {
-            uri: self.uri(sign.sequence),
+            uri: self.uri(held_message.sequence),
             name: said.name.clone(),
             message_id: said.message_id.clone(),
             ..Recording::default()

@@ -1,4 +1,5 @@
-//! Messages that the daemon reads from the stream itself, because the consumer does not deliver them, or not so that they can be read.
+//! Messages that the daemon reads from the stream itself, because the consumer does not deliver them, or delivers them in a form that the client
+//! cannot parse.
 //!
 //! Unreadable messages have headers that the client cannot parse (a name with a space in it, bytes that are not UTF-8): async-nats 0.51
 //! drops the connection at each delivery, and loses the other messages that were on their way. They are answered as bad input before the

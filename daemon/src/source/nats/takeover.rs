@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Subject;
-use super::unacked::Sign;
+use super::unacked::HeldMessage;
 use crate::job::job_machine::Fact;
 use crate::job::ledger::{LedgerError, Now, advance, cancel, intake, jobs};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Job, PieceId, PieceState, Stage, spool};
 use crate::share::claim::Claim;
-use crate::share::go_on;
+use crate::share::continue_job;
 
 impl Subject {
     /// Continues a job that is this daemon's by the bucket and that the ledger does not know. `job` is the job that the message alone would
@@ -23,31 +23,32 @@ impl Subject {
         key: String,
         job: Job,
         refusal: Option<Fault>,
-        sign: Sign,
+        held_message: HeldMessage,
     ) -> Result<(), LedgerError> {
         let (job, pieces) = claim.resume(job);
         let failures = pieces.iter().map(|piece| piece.failures).sum();
-        let told = match self.around.fence.clone().step_in(job.clone(), failures).await {
-            Ok(told) => told,
+        let stored = match self.around.fence.clone().append_fence_event(job.clone(), failures).await {
+            Ok(stored) => stored,
             Err(reason) => {
                 warn!(job = %job.id, reason, "the job cannot be continued now; it is tried again when its message is redelivered");
                 spool::remove(&self.around.state_directory, job.id).await;
                 return Ok(());
             }
         };
-        if told.over {
+        if stored.over {
             info!(job = %job.id, "the job's last event is stored already");
             let over = Job { stage: Stage::Settled { failed: false }, ..job };
             if let Err(unconfirmed) = self.around.claims.write(&over, &[]).await {
                 warn!(job = %over.id, %unconfirmed, "the bucket does not record that this job is over");
             }
-            self.held.hold(over.id, sign);
+            self.held.hold(over.id, held_message);
             self.settle(over.id, false, false).await;
             return Ok(());
         }
-        let (stream_seq, published, events) = (told.stream_seq, told.published.clone(), told.told.clone());
+        let (stream_seq, published, events) =
+            (stored.stream_seq, stored.published.clone(), stored.events.clone());
         let terms = self.terms();
-        let (job, pieces) = go_on(job, pieces, told, &terms.policy.prices);
+        let (job, pieces) = continue_job(job, pieces, stored, &terms.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
         let (id, policy) = (job.id, terms.policy.clone());
         let adopted = self.around.ledger.write(move |connection| {
@@ -79,6 +80,6 @@ impl Subject {
         self.around.ledger.wake_all();
         // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would
         // then release the message.
-        self.join(id, sign).await
+        self.join(id, held_message).await
     }
 }

@@ -40,7 +40,7 @@ impl Slots {
 
 /// A message that is held: its sequence number in the stream, and the means to acknowledge its latest delivery.
 #[derive(Clone)]
-pub(super) struct Sign {
+pub(super) struct HeldMessage {
     pub(super) sequence: u64,
     /// The number of this delivery of the message, from 1.
     pub(super) delivery: i64,
@@ -61,7 +61,7 @@ pub(super) struct Held {
 #[derive(Default)]
 struct Holding {
     /// Several, if the job's message has duplicates.
-    signs: Vec<Sign>,
+    messages: Vec<HeldMessage>,
     /// Whether the job has a task at the service.
     is_task: bool,
 }
@@ -71,14 +71,14 @@ impl Held {
         Held { ack_wait, by_job: Mutex::default(), released: Notify::new(), stream: Mutex::default() }
     }
 
-    /// Interval of the progress acknowledgements: a third of `ack_wait`, so that the loss of one does no harm (CONTRACT 3).
+    /// Interval of the progress acknowledgements: a third of `ack_wait`, so that the loss of one does no harm.
     fn progress(&self) -> Duration {
         self.ack_wait / 3
     }
 
     /// Follows the ledger's changes. A job whose task is at the service takes no slot from the jobs that wait to be sent. The messages of a
     /// job that another daemon has taken over are released, because that daemon acknowledges them.
-    pub(super) async fn follow(&self, ledger: &Ledger) {
+    pub(super) async fn follow_changes(&self, ledger: &Ledger) {
         let mut changes = ledger.changes();
         loop {
             let jobs = match changes.recv().await {
@@ -112,11 +112,11 @@ impl Held {
 
     /// Holds a message for a job. A redelivery replaces the message's former delivery: otherwise, while no progress acknowledgement reaches
     /// the server, a long task would collect one delivery every `ack_wait`.
-    pub(super) fn hold(&self, job: Uuid, sign: Sign) {
+    pub(super) fn hold(&self, job: Uuid, held_message: HeldMessage) {
         let mut by_job = self.by_job.lock();
-        let signs = &mut by_job.entry(job).or_default().signs;
-        signs.retain(|former| former.sequence != sign.sequence);
-        signs.push(sign);
+        let messages = &mut by_job.entry(job).or_default().messages;
+        messages.retain(|former| former.sequence != held_message.sequence);
+        messages.push(held_message);
     }
 
     /// Sets when the stream was created. If that has changed, the held messages are dropped: a stream that was deleted and created again
@@ -124,14 +124,14 @@ impl Held {
     pub(super) fn in_stream_of(&self, made: i128) {
         let before = self.stream.lock().replace(made);
         if before.is_some_and(|before| before != made) {
-            self.by_job.lock().values_mut().for_each(|holding| holding.signs.clear());
+            self.by_job.lock().values_mut().for_each(|holding| holding.messages.clear());
         }
     }
 
-    pub(super) fn release(&self, job: Uuid) -> Vec<Sign> {
+    pub(super) fn release(&self, job: Uuid) -> Vec<HeldMessage> {
         let holding = self.by_job.lock().remove(&job).unwrap_or_default();
         self.released.notify_one();
-        holding.signs
+        holding.messages
     }
 
     /// Sets whether the job has a task at the service: if so, the job takes no slot from the jobs that wait to be sent.
@@ -186,15 +186,16 @@ impl Held {
                 heard = Instant::now();
             }
             // Concurrently, and for each job as soon as its owner is known: what is left of `ack_wait` has to suffice for the last job too.
-            let signs = jobs.into_iter().map(|job| self.sign(claims, job, doubtful.contains(&job)));
-            let unsure = stream::iter(signs).buffer_unordered(LOOKS).filter_map(std::future::ready);
+            let messages =
+                jobs.into_iter().map(|job| self.send_progress(claims, job, doubtful.contains(&job)));
+            let unsure = stream::iter(messages).buffer_unordered(LOOKS).filter_map(std::future::ready);
             doubtful = unsure.collect().await;
         }
     }
 
     /// Sends the progress acknowledgements of a job's messages. For a doubtful job the daemon checks the owner first; if the owner cannot
     /// be determined, the function sends none and returns the job.
-    async fn sign(&self, claims: &Claims, job: Uuid, is_doubtful: bool) -> Option<Uuid> {
+    async fn send_progress(&self, claims: &Claims, job: Uuid, is_doubtful: bool) -> Option<Uuid> {
         if is_doubtful && let Err(unconfirmed) = claims.let_go_if_lost(job).await {
             debug!(%job, %unconfirmed, "progress is not acknowledged until the owner of the message's job is known");
             return Some(job);
@@ -202,9 +203,10 @@ impl Held {
         if let Err(error) = claims.update_if_outdated(job).await {
             debug!(%job, %error, "the job's claim is updated later");
         }
-        let signs = self.by_job.lock().get(&job).map(|holding| holding.signs.clone()).unwrap_or_default();
-        for sign in signs {
-            if let Err(error) = sign.acker.ack_with(AckKind::Progress).await {
+        let messages =
+            self.by_job.lock().get(&job).map(|holding| holding.messages.clone()).unwrap_or_default();
+        for message in messages {
+            if let Err(error) = message.acker.ack_with(AckKind::Progress).await {
                 debug!(%job, %error, "progress was not acknowledged; the message may be redelivered");
             }
         }
@@ -226,9 +228,9 @@ mod tests {
         let (held, job) = (Held::new(Duration::from_secs(30)), Uuid::now_v7());
         for sequence in [7, 8, 7, 7] {
             let acker = Arc::new(Acker::new(context.clone(), None));
-            held.hold(job, Sign { sequence, delivery: 1, acker });
+            held.hold(job, HeldMessage { sequence, delivery: 1, acker });
         }
-        let sequences: Vec<u64> = held.release(job).iter().map(|sign| sign.sequence).collect();
+        let sequences: Vec<u64> = held.release(job).iter().map(|message| message.sequence).collect();
         assert_eq!(sequences, [8, 7]);
     }
 

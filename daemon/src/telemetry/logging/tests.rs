@@ -61,7 +61,7 @@ fn a_person_reads_each_field_once() {
     tracing::subscriber::with_default(subscriber, || {
         let _source = info_span!("source", source = "calls", path = "/srv").entered();
         let _job = info_span!("job", job = %"0192", source = "calls", lane = "flash").entered();
-        info!(job = %"0192", failed = false, "done");
+        info!(job = %"0192", failed = false, "job ended");
         info!("recognized");
     });
     let written = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
@@ -69,11 +69,11 @@ fn a_person_reads_each_field_once() {
     assert_eq!(
         words,
         [
-            "done failed=false job=0192 lane=flash path=/srv source=calls",
+            "job ended failed=false job=0192 lane=flash path=/srv source=calls",
             "recognized job=0192 lane=flash path=/srv source=calls"
         ]
     );
-    assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: done"), "{written}");
+    assert!(written.contains("Z  INFO harkd::telemetry::logging::tests: job ended"), "{written}");
 }
 
 #[test]

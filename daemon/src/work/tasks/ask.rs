@@ -1,7 +1,7 @@
 //! One poll of a task, the download of its result, and what follows from the answer.
 //!
-//! A poll costs nothing and another result does: so the daemon asks for a result until the service has deleted it, unless the service
-//! answers that it is gone.
+//! A poll is free, and a second recognition is not. So the daemon asks for a result until the service has deleted it, or answers that it is
+//! gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::{error, info, warn};
 
 use super::expiry::{self, rough};
-use super::follow::{After, Expiring, Follower, NoResult, Task};
+use super::follow::{Asked, Expiring, Follower, NoResult, Task};
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Transcript, fault};
@@ -20,19 +20,20 @@ use crate::recognize::{Error, Polled, Ready, Recognizer, Tries};
 use crate::work::{PieceTask, Tools, failure};
 
 impl Follower {
-    /// Polls a task, fetches its result if it is ready, and reports the outcome to its piece. `query`: the place among the queries.
+    /// Polls a task, fetches its result if it is ready, and reports the outcome to its piece. `query`: the permit that bounds the queries under
+    /// way; it is given back before the download.
     pub(super) async fn ask(
         &self,
         task: &mut Task,
         query: Option<SemaphorePermit<'_>>,
-    ) -> Result<After, LedgerError> {
-        let Some(question) = self.question(task).await? else { return Ok(After::Over) };
+    ) -> Result<Asked, LedgerError> {
+        let Some(question) = self.question(task).await? else { return Ok(Asked::Done) };
         let polled = question.recognizer.poll(&question.task.handle).await;
         drop(query);
         match polled {
             Ok(Polled::Open) => {
                 task.runs();
-                Ok(After::Waits)
+                Ok(Asked::Waiting)
             }
             Ok(Polled::Ready(ready)) => self.fetch(task, ready).await,
             Ok(Polled::Heard(transcript)) => question.recognized(transcript).await,
@@ -49,11 +50,11 @@ impl Follower {
         }
     }
 
-    async fn fetch(&self, task: &mut Task, ready: Ready) -> Result<After, LedgerError> {
+    async fn fetch(&self, task: &mut Task, ready: Ready) -> Result<Asked, LedgerError> {
         task.billed = ready.billed;
         let _download = self.downloads.acquire().await;
         // The piece may have gone while the task waited for its turn.
-        let Some(question) = self.question(task).await? else { return Ok(After::Over) };
+        let Some(question) = self.question(task).await? else { return Ok(Asked::Done) };
         let billed = ready.billed;
         match question.recognizer.fetch(ready).await {
             Ok(transcript) => question.recognized(Transcript { billed, ..transcript }).await,
@@ -82,38 +83,38 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    async fn recognized(self, transcript: Transcript) -> Result<After, LedgerError> {
+    async fn recognized(self, transcript: Transcript) -> Result<Asked, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         let billed = transcript.billed;
         info!(job = %job.id, source = job.source, task = self.task.handle, billed_seconds = billed.seconds, "recognized");
         tools.billed(job, piece, billed);
         tools.heard(&self.piece, transcript, 0).await?;
-        Ok(After::Over)
+        Ok(Asked::Done)
     }
 
-    async fn failed(self, error: Error) -> Result<After, LedgerError> {
+    async fn failed(self, error: Error) -> Result<Asked, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the task failed");
         tools.billed(job, piece, *error.billed);
         let failed = PieceFact::Failed(failure(error, piece));
         tools.advance_piece(&self.piece, failed, 0).await?;
-        Ok(After::Over)
+        Ok(Asked::Done)
     }
 
     /// The service gave no result: the daemon asks again, or gives the task up. `is_result`: the task has succeeded, and its result could
     /// not be fetched or read.
-    async fn without_result(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
+    async fn without_result(self, error: Error, is_result: bool) -> Result<Asked, LedgerError> {
         if self.task.judge(&error, is_result, self.tools.settings.poll_interval) == NoResult::Lost {
             return self.lost(error, is_result).await;
         }
         let job = &self.piece.job;
         warn!(job = %job.id, source = job.source, task = self.task.handle, %error, "the result of a task did not come; asking again");
-        self.warn(&error.told()).await?;
-        Ok(After::Waits)
+        self.warn(&error.for_event()).await?;
+        Ok(Asked::Waiting)
     }
 
     /// Gives the task up. Whether the piece is sent, and paid, once more is decided by the operator's `ambiguous_retries`.
-    async fn lost(self, error: Error, is_result: bool) -> Result<After, LedgerError> {
+    async fn lost(self, error: Error, is_result: bool) -> Result<Asked, LedgerError> {
         let (tools, PieceTask { job, piece }) = (&self.tools, &self.piece);
         // The answer about a deleted task does not tell what the task cost; an earlier answer may have.
         let billed = self.task.billed.max(*error.billed);
@@ -128,7 +129,7 @@ impl Question<'_> {
             %error,
             "the result of a task is lost; dashscope.ambiguous_retries says whether it is paid for again"
         );
-        let told = error.told();
+        let told = error.for_event();
         let fault = match is_result {
             true => fault(
                 "ResultLost",
@@ -143,7 +144,7 @@ impl Question<'_> {
         let next = Next::After { wait: Duration::ZERO, counts: true };
         let failed = Failure { fault, fate: Fate::Taken, next, billed, raw };
         tools.advance_piece(&self.piece, PieceFact::Failed(failed), 0).await?;
-        Ok(After::Over)
+        Ok(Asked::Done)
     }
 
     /// Warns that the result may be lost, in the log and in the job's events, if a warning is due.
@@ -164,7 +165,7 @@ impl Question<'_> {
             left => format!("may delete it in {}", rough(left)),
         };
         let waited = rough(age);
-        error!(job = %job.id, source = job.source, waited, "the result of a task has not come; the service {left}, and then the recording has to be paid again");
+        error!(job = %job.id, source = job.source, waited, service = left, "the result of a task could not be fetched; once the service deletes it, the recording has to be paid again");
         let message = format!("the task's result has not come for {waited}; the service {left}: {reason}");
         let fault = fault("ResultExpiring", Blame::Service, message);
         let fact = PieceFact::Expiring { warnings, fault, retry_in: task.interval };

@@ -16,8 +16,8 @@ use crate::job::{Fate, Next, Piece, PieceId, PieceState};
 use crate::recognize::{Error, Tasks, Tries};
 use crate::work::Tools;
 
-/// Longest pause between two polls of a task: the goal is to notice a task's end within a minute (RELIABILITY 7, row 10). At the account's
-/// 20 queries a second, polling a thousand tasks once takes 53 seconds.
+/// Longest pause between two polls of a task: the goal is to notice a task's end within a minute. At the account's 20 queries a second, polling
+/// a thousand tasks once takes 53 seconds.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Queries under way at a time; each takes a round trip, and the pacer bounds their rate.
@@ -46,11 +46,11 @@ pub(super) struct Follower {
 
 /// Whether the piece still waits for its task after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum Asked {
     /// It does not: its state is in the ledger, or another daemon has the job.
-    Over,
+    Done,
     /// It does: the task is polled again.
-    Waits,
+    Waiting,
 }
 
 impl Follower {
@@ -69,7 +69,7 @@ impl Follower {
         self.tools.in_force.borrow().poll_interval
     }
 
-    /// Polls a task until its piece waits for it no more; returns the piece. A poll costs nothing, and another result does.
+    /// Polls a task until its piece no longer waits for it; returns the piece.
     pub(super) async fn follow(self: Arc<Self>, mut task: Task) -> Result<PieceId, LedgerError> {
         task.interval = self.first_interval();
         // A task that an earlier run of the daemon left may have ended long ago: the oldest are polled first.
@@ -79,7 +79,7 @@ impl Follower {
             tokio::time::sleep(pause).await;
             let query = self.queries.acquire().await;
             // In a box, so that the tasks that wait for their turn take little memory.
-            if self.ask(&mut task, query.ok()).boxed().await? == After::Over {
+            if self.ask(&mut task, query.ok()).boxed().await? == Asked::Done {
                 return Ok(task.id);
             }
             let first_interval = self.first_interval();
@@ -106,7 +106,7 @@ pub(super) struct Task {
     pub(super) interval: Duration,
     /// The last time at which the task is known not to have ended.
     running_at: Timestamp,
-    /// Answers in a row that the task, or its result, is not there; and when the first of them came.
+    /// How many answers in a row said that the task, or its result, does not exist; and when the first of them arrived.
     misses: u32,
     missing_since: Option<Instant>,
     /// The charge, from the latest answer that told it.
@@ -125,7 +125,7 @@ pub(super) enum NoResult {
     /// The task, or its result, is not there; more such answers have to confirm that.
     Missing,
     /// The service could not tell.
-    Untold,
+    Undetermined,
 }
 
 impl Task {
@@ -165,8 +165,8 @@ impl Task {
         (self.misses, self.missing_since, self.expiring) = (0, None, None);
     }
 
-    /// Judges an answer without a result. `is_result`: to the download of the result, of which [`Next::Never`] says that it is gone.
-    /// `first_interval`: `dashscope.poll_interval`.
+    /// Judges an answer without a result. `is_result`: the answer is to the download of the result, where [`Next::Never`] means that the result
+    /// is gone. `first_interval`: `dashscope.poll_interval`.
     pub(super) fn judge(&mut self, error: &Error, is_result: bool, first_interval: Duration) -> NoResult {
         let next = error.next(Tries::default());
         let is_unknown_task = error.fate == Fate::Unknown;
@@ -175,8 +175,8 @@ impl Task {
             // For example, the task is in another workspace than the key's. The result is deleted by now, so an answer would not help.
             Next::Held { .. } if must_be_deleted => return NoResult::Lost,
             // Without an answer the daemon asks again, however old the task is: a clock may be wrong, and asking costs nothing.
-            Next::Held { .. } => return self.untold(),
-            Next::After { .. } if error.raw.is_none() && !is_unknown_task => return self.untold(),
+            Next::Held { .. } => return self.undetermined(),
+            Next::After { .. } if error.raw.is_none() && !is_unknown_task => return self.undetermined(),
             _ => {}
         }
         let is_gone = is_unknown_task || (is_result && next == Next::Never);
@@ -194,9 +194,9 @@ impl Task {
         }
     }
 
-    fn untold(&mut self) -> NoResult {
+    fn undetermined(&mut self) -> NoResult {
         (self.misses, self.missing_since) = (0, None);
-        NoResult::Untold
+        NoResult::Undetermined
     }
 }
 

@@ -31,7 +31,7 @@ impl InFlight {
     /// Sets how many there may be from now on.
     pub fn allow(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
-        // Those that wait look again.
+        // Wakes the pieces that wait for a place: the limit may have risen.
         self.pieces.send_modify(|_| ());
     }
 

@@ -1,9 +1,9 @@
 //! Follows tasks at the service until they end, within the account's limit of queries a second.
 //!
-//! The task ids are in the ledger. When each task is polled next, only the future that follows it knows, so after a restart all tasks are
-//! due at once; the recognizer's pacer spreads the queries and serves the tasks in turn. The service keeps a result for a day: the daemon
-//! warns of a result that it cannot fetch long before that (`expiry`), and asks for the result until it is certainly gone, because another
-//! result has to be paid.
+//! The task ids are in the ledger. Only the follower of a task knows when the task is polled next, so after a restart all tasks are due at once;
+//! the recognizer's pacer spreads the queries and serves the tasks in turn. The service keeps a result for a day. The daemon warns of a result
+//! that it could not fetch long before the service deletes it (`expiry`), and asks for the result until it is certainly gone, because a second
+//! recognition has to be paid.
 
 mod ask;
 mod expiry;
@@ -35,8 +35,8 @@ pub async fn await_tasks(tools: Tools) -> Result<(), LedgerError> {
     let mut woken = tools.ledger.wakes(Duty::Await);
     let follower = Arc::new(Follower::new(tools.clone()));
     let mut followed = HashSet::new();
-    // Each in a task of its own: a future that waits for a reader of the ledger, or for its turn at the pacer, must go on while this one
-    // reads the ledger itself, or neither does.
+    // Each task is followed by a tokio task of its own. If this future polled the followers itself, a follower that holds a reader of the
+    // ledger, or its turn at the pacer, would stand still while this future waits for a reader: a deadlock.
     let mut following = JoinSet::new();
     loop {
         let tools = tools.renewed();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::steer::{Refusal, Steer};
 use crate::config::Source;
 use crate::job::{Job, Origin, Piece};
-use crate::source::directory::find_again;
+use crate::source::directory::find_recording;
 
 const BACKUP: &str = "backups, logs, and what other consumers of the events have stored";
 
@@ -41,7 +41,7 @@ pub(super) async fn unreached(steer: &Steer, job: &Job) -> Result<Vec<NotReached
                 Source::Directory(source) => Some(source),
                 Source::Nats(_) => None,
             });
-            if let Some(Origin::File { root, below, .. }) = find_again(config, job).await {
+            if let Some(Origin::File { root, below, .. }) = find_recording(config, job).await {
                 let path = root.join(below);
                 add("audio", format!("{}: the recording still lies there", path.display()));
                 if job.sidecar.is_some() {

@@ -13,7 +13,7 @@ use crate::publish::webhooks::event_reader::source_and_job;
 /// How many events are asked for at a time while the deliveries of an earlier session are gathered.
 pub(super) const GATHERED: usize = 16;
 
-/// What an earlier session was handed, and newer events that came before it was complete.
+/// The deliveries that an earlier session did not acknowledge, and newer events that arrived before all of these were back.
 pub(super) struct Gathering {
     pub(super) events: BTreeMap<u64, Held>,
     /// The newest event that was handed out before.

@@ -1,8 +1,8 @@
-//! The family `qwen-audio-3.x-asr-…`, `fun-asr…`, `paraformer…` (successors.md 5 and 6). Every event of a stream is a snapshot of everything
-//! since the beginning, which may revise the text; the end has no word of its own.
+//! The family `qwen-audio-3.x-asr-…`, `fun-asr…`, `paraformer…` (the provider's documentation). Every event of a stream is a snapshot of
+//! everything since the beginning, which may revise the text; no event marks the end.
 
+mod answer;
 mod ask;
-mod told;
 
+pub(super) use answer::FlashAnswer;
 pub(super) use ask::{flash_body, submit_body};
-pub(super) use told::Told;

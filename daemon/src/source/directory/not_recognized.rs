@@ -18,7 +18,7 @@ pub(super) enum Reason {
 
 /// The number of files that are not recognized, and the first of them, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Kept(BTreeMap<Reason, (u64, PathBuf)>);
+pub(super) struct NotRecognized(BTreeMap<Reason, (u64, PathBuf)>);
 
 impl Reason {
     fn sentence(self) -> &'static str {
@@ -36,7 +36,7 @@ impl Reason {
     }
 }
 
-impl Kept {
+impl NotRecognized {
     /// Counts a file.
     pub fn add(&mut self, reason: Reason, path: &Path) {
         self.0.entry(reason).or_insert_with(|| (0, path.to_owned())).0 += 1;

@@ -58,9 +58,9 @@ struct Sentence {
 
 /// What its answers have told so far.
 #[derive(Debug, Default)]
-pub(in crate::recognize::dashscope) struct Told {
+pub(in crate::recognize::dashscope) struct FlashAnswer {
     text: String,
-    /// As the last event that has it tells each, by id.
+    /// The sentences by id, each as the latest event reports it.
     sentences: BTreeMap<u64, Sentence>,
     turns: Option<Vec<Sentence>>,
     billed: Usage,
@@ -68,7 +68,7 @@ pub(in crate::recognize::dashscope) struct Told {
     may_end: bool,
 }
 
-impl Reading for Told {
+impl Reading for FlashAnswer {
     type Answer = Answer<Flash>;
 
     fn add(&mut self, answer: Answer<Flash>) -> bool {
@@ -123,7 +123,7 @@ impl Reading for Told {
     }
 }
 
-impl Told {
+impl FlashAnswer {
     /// The turns of the speakers if there are any, else the sentences, in order.
     fn parts(&self) -> Box<dyn Iterator<Item = &Sentence> + '_> {
         match &self.turns {
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn every_event_replaces_the_text_and_the_last_one_has_times_and_words() {
-        let heard = transcript::<Told>(&[
+        let heard = transcript::<FlashAnswer>(&[
             event("Hallo", false, json!({"duration": 2})),
             event("Hello, world", false, json!({"duration": 2})),
             event("Hello, world.", true, json!({"duration": 2, "input_tokens": 82, "output_tokens": 5})),
@@ -185,11 +185,12 @@ mod tests {
     #[test]
     fn a_stream_that_ends_in_the_midst_of_a_sentence_was_cut_off() {
         let events = [event("Hello", false, json!({"duration": 2}))];
-        assert_eq!(transcript::<Told>(&events).unwrap_err(), "EndedWithoutStop");
+        assert_eq!(transcript::<FlashAnswer>(&events).unwrap_err(), "EndedWithoutStop");
         // fun-asr-flash tells no tokens, and 3.1 tells them in the last event only.
-        assert!(transcript::<Told>(&[event("Hello", true, json!({"duration": 2}))]).is_ok());
+        assert!(transcript::<FlashAnswer>(&[event("Hello", true, json!({"duration": 2}))]).is_ok());
         assert!(
-            transcript::<Told>(&[event("Hello", false, json!({"duration": 2, "output_tokens": 2}))]).is_ok()
+            transcript::<FlashAnswer>(&[event("Hello", false, json!({"duration": 2, "output_tokens": 2}))])
+                .is_ok()
         );
     }
 
@@ -199,7 +200,7 @@ mod tests {
             "sentence_id": 1, "sentence_end": true, "begin_time": 0, "end_time": 1_500, "text": "欢迎使用",
             "words": [{"begin_time": 0, "end_time": 1_500, "text": "欢迎使用", "punctuation": ""}],
         }}}, "usage": {"duration": 3.8}});
-        let heard = transcript::<Told>(&[answer]).unwrap();
+        let heard = transcript::<FlashAnswer>(&[answer]).unwrap();
         assert_eq!((&*heard.text, heard.billed.seconds), ("欢迎使用", 4));
         assert_eq!(heard.segments[0].end_ms, Some(1_500));
     }
@@ -209,7 +210,8 @@ mod tests {
         let turn = |speaker: u64, begin: u64, text: &str| json!({"sentence_id": 1, "speaker_id": speaker, "begin_time": begin, "end_time": begin + 500, "text": text, "words": []});
         let mut last = event("Hello. Good morning.", true, json!({"duration": 2, "output_tokens": 9}));
         last["output"]["sentences"] = json!([turn(0, 0, "Hello."), turn(1, 700, "Good morning.")]);
-        let heard = transcript::<Told>(&[event("Hello", false, json!({"duration": 2})), last]).unwrap();
+        let heard =
+            transcript::<FlashAnswer>(&[event("Hello", false, json!({"duration": 2})), last]).unwrap();
         let shown: Vec<_> = heard
             .segments
             .iter()
@@ -222,10 +224,10 @@ mod tests {
     fn sentences_are_collected_and_their_times_hold_only_if_they_are_all_of_the_text() {
         let sentence = |id: u64, text: &str, all: &str| json!({"output": {"text": all, "sentence": {"sentence_id": id, "sentence_end": true, "begin_time": id * 1_000, "end_time": id * 1_000 + 500, "text": text}}, "usage": {"duration": 4}});
         let both = [sentence(1, "One.", "One."), sentence(2, "Two.", "One. Two.")];
-        let heard = transcript::<Told>(&both).unwrap();
+        let heard = transcript::<FlashAnswer>(&both).unwrap();
         let times: Vec<_> = heard.segments.iter().map(|segment| segment.begin_ms).collect();
         assert_eq!(times, [Some(1_000), Some(2_000)]);
-        let heard = transcript::<Told>(&both[1..]).unwrap();
+        let heard = transcript::<FlashAnswer>(&both[1..]).unwrap();
         assert_eq!((heard.segments.len(), heard.segments[0].timing), (1, Timing::Chunk));
         assert_eq!(heard.segments[0].text, "One. Two.");
     }
@@ -233,9 +235,9 @@ mod tests {
     #[test]
     fn silence_has_no_segment_and_an_answer_of_the_longest_length_is_told_as_cut() {
         let silence = json!({"output": {"text": ""}, "usage": {"duration": 2, "output_tokens": 0}});
-        let heard = transcript::<Told>(&[silence]).unwrap();
+        let heard = transcript::<FlashAnswer>(&[silence]).unwrap();
         assert_eq!((&*heard.text, heard.segments), ("", Vec::new()));
         let long = event("Hello, world.", true, json!({"duration": 2, "output_tokens": 1_024}));
-        assert!(transcript::<Told>(&[long]).unwrap().truncated);
+        assert!(transcript::<FlashAnswer>(&[long]).unwrap().truncated);
     }
 }

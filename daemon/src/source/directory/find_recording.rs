@@ -1,4 +1,4 @@
-//! Finds the file of a job that has ended, so that it can be heard once more: by the daemon, or by a person.
+//! Finds the file of a job that has ended, so that it can be recognized again: by the daemon, or by a person.
 
 use std::fs::File;
 use std::io;
@@ -12,9 +12,9 @@ use crate::config::{DirectorySource, WhenDone};
 use crate::job::{FileIdentity, Job, Origin};
 use crate::os::open_recording;
 
-/// Where the file that a job heard lies now: at its place, or where the daemon has moved it. `None`: it is gone, or has other bytes by now.
-/// `config`: of its source, if that is still configured.
-pub async fn find_again(config: Option<&DirectorySource>, job: &Job) -> Option<Origin> {
+/// The present place of the file that a job has recognized: where it was, or where the daemon has moved it. `None`: the file is gone, or its
+/// bytes have changed. `config`: of the file's source, if the config still has it.
+pub async fn find_recording(config: Option<&DirectorySource>, job: &Job) -> Option<Origin> {
     let Origin::File { root, below, identity } = job.origin.clone() else { return None };
     let sha256 = job.recording.sha256.clone()?;
     let (name, parent) = (below.file_name()?.to_owned(), below.parent().unwrap_or(Path::new("")).to_owned());

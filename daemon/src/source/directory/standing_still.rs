@@ -29,7 +29,7 @@ pub(super) struct Ready {
     pub file: Found,
     /// The look in which it was first seen; 0 if that is not known.
     pub seen: u64,
-    /// It has stood still for as long as a file waits that is not all there.
+    /// It has stood still for the longer time that an incomplete file has to wait.
     pub long: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::share::{Claims, Unconfirmed};
 
 /// The clearance of one request. The process, its disk or its network may have been stopped for minutes since the claim was confirmed, and
 /// another daemon may have taken the job over and had it recognized: so the claim is read again, unless it was read a moment ago.
-pub(super) struct Owned {
+pub(super) struct OwnershipCheck {
     claims: Claims,
     job: Job,
     confirmed: Mutex<Instant>,
@@ -20,10 +20,10 @@ pub(super) struct Owned {
     refusal: Mutex<Option<Result<bool, Unconfirmed>>>,
 }
 
-impl Owned {
+impl OwnershipCheck {
     /// `confirmed`: the last moment at which the claim is known to have been this daemon's.
-    pub(super) fn new(claims: Claims, job: Job, confirmed: Instant) -> Owned {
-        Owned { claims, job, confirmed: Mutex::new(confirmed), refusal: Mutex::default() }
+    pub(super) fn new(claims: Claims, job: Job, confirmed: Instant) -> OwnershipCheck {
+        OwnershipCheck { claims, job, confirmed: Mutex::new(confirmed), refusal: Mutex::default() }
     }
 
     /// Why the request was not cleared, if it was not: another daemon owns the job, or the bucket does not tell which daemon does.
@@ -43,7 +43,7 @@ impl Owned {
     }
 }
 
-impl Clearance for Owned {
+impl Clearance for OwnershipCheck {
     fn is_given(&self) -> BoxFuture<'_, bool> {
         Box::pin(async {
             let is_ours = self.is_ours().await;
@@ -56,8 +56,8 @@ impl Clearance for Owned {
     }
 }
 
-impl fmt::Debug for Owned {
+impl fmt::Debug for OwnershipCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Owned").field("job", &self.job.id).finish_non_exhaustive()
+        formatter.debug_struct("OwnershipCheck").field("job", &self.job.id).finish_non_exhaustive()
     }
 }
