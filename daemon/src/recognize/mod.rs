@@ -36,9 +36,9 @@ pub use self::echo::Echo;
 pub use self::error::{Error, Tries};
 pub use self::examine::{Examined, Trouble};
 pub use self::hints::Hints;
-pub use self::http::{BuildError, Content, Timeouts};
+pub use self::http::{BuildError, Content, Key, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
-pub use self::pacer::Permit;
+pub use self::pacer::{Pacer, Permit};
 pub use self::recognizers::Recognizers;
 pub use self::storage::Bucket;
 pub use crate::job::Next;
@@ -69,18 +69,35 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The recognizer's name, model and limits.
     fn profile(&self) -> &Profile;
 
+    /// The pacing of its requests.
+    fn pacer(&self) -> &Arc<Pacer>;
+
+    /// The key that authorizes its requests; `None`: they have none.
+    fn key(&self) -> Option<&Key>;
+
     /// Why its queue is held, and what to do, for a person; `None`: requests are sent.
     fn held(&self) -> Option<String> {
-        None
+        self.pacer().held()
     }
 
     /// Lets the next request probe at once: the operator may have repaired what holds the queue.
-    fn probe_now(&self) {}
+    fn probe_now(&self) {
+        self.pacer().probe_now();
+    }
 
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
-    /// order of the calls; every eighth goes to an archive that waits. Dropping the future gives up its place.
-    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit>;
+    /// order of the calls; every eighth goes to an archive that waits. A probe uses the newest key. Dropping the future gives up its
+    /// place.
+    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
+        Box::pin(async move {
+            let permit = self.pacer().permit(priority).await;
+            match self.key() {
+                Some(key) => key.newest_for(permit).await,
+                None => permit,
+            }
+        })
+    }
 
     /// Sends one request, once. `listener` is informed of progress. Not cancel-safe: the fate of a request whose future is dropped is
     /// unknown.

@@ -15,7 +15,7 @@ use crate::recognize::error::{Error, When};
 use crate::recognize::http::{
     BuildError, FREE_CALL, Http, JSON, Key, Outgoing, Timeouts, retry_after, unanswered,
 };
-use crate::recognize::pacer::{Calls, Permit, Rate};
+use crate::recognize::pacer::{Calls, Rate};
 
 /// Longest JSON answer of the API; a transcript of five minutes has some kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -141,14 +141,6 @@ impl Client {
         }
         let (code, message) = (code.as_deref(), message.as_deref().unwrap_or_default());
         Some(self.key.masked(Refusal { status, code, message, hint }.into_error()))
-    }
-
-    /// A request that probes whether the account is accepted again uses the newest key.
-    pub(super) async fn with_newest_key(&self, permit: Permit) -> Permit {
-        if permit.is_probe() {
-            self.key.reread().await;
-        }
-        permit
     }
 
     /// A daemon that only polls tasks sends no request that could probe, so the key's file is read again as soon as the old key is refused.

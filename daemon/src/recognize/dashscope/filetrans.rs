@@ -10,10 +10,10 @@ use super::answers::{Answer, Submitted};
 use super::client::Client;
 use super::search::Search;
 use super::{audio3, qwen3, task, upload};
-use crate::config::{Family, Model, Priority};
+use crate::config::{Family, Model};
 use crate::job::{Transcript, fault};
 use crate::recognize::error::Error;
-use crate::recognize::http::{JSON, Outgoing};
+use crate::recognize::http::{JSON, Key, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
     Audio, Bucket, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Profile, Ready, Recognizer,
@@ -66,16 +66,12 @@ impl Recognizer for Filetrans {
         &self.profile
     }
 
-    fn held(&self) -> Option<String> {
-        self.pacer.held()
+    fn pacer(&self) -> &Arc<Pacer> {
+        &self.pacer
     }
 
-    fn probe_now(&self) {
-        self.pacer.probe_now();
-    }
-
-    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
-        Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
+    fn key(&self) -> Option<&Key> {
+        Some(&self.client.key)
     }
 
     fn send<'a>(
@@ -104,7 +100,7 @@ impl Recognizer for Filetrans {
             if let Some(bucket) = &self.bucket {
                 return bucket.upload(content, name).await;
             }
-            let permit = self.client.with_newest_key(self.pacer.admission().await).await;
+            let permit = self.client.key.newest_for(self.pacer.admission().await).await;
             let policy = permit.settle_free(upload::policy(&self.client, model).await)?;
             upload::store(&self.client, policy, content, name).await
         })

@@ -10,10 +10,10 @@ use super::client::Client;
 use super::codes::means_silence;
 use super::transcript::{Incoming, Reading};
 use super::{audio3, qwen3};
-use crate::config::{Family, Model, PieceFormat, Priority};
+use crate::config::{Family, Model, PieceFormat};
 use crate::job::Transcript;
 use crate::recognize::error::Error;
-use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
+use crate::recognize::http::{EVENT_STREAM, JSON, Key, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
     Audio, Clearance, Delivers, Limits, Listener, Permit, Pieces, Profile, Recognizer, Request, Sent,
@@ -57,16 +57,12 @@ impl Recognizer for Flash {
         &self.profile
     }
 
-    fn held(&self) -> Option<String> {
-        self.pacer.held()
+    fn pacer(&self) -> &Arc<Pacer> {
+        &self.pacer
     }
 
-    fn probe_now(&self) {
-        self.pacer.probe_now();
-    }
-
-    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
-        Box::pin(async move { self.client.with_newest_key(self.pacer.permit(priority).await).await })
+    fn key(&self) -> Option<&Key> {
+        Some(&self.client.key)
     }
 
     fn send<'a>(

@@ -16,7 +16,7 @@ use tracing::trace;
 
 pub use self::body::Content;
 pub(crate) use self::body::{Departure, Outgoing};
-pub(crate) use self::key::Key;
+pub use self::key::Key;
 pub(crate) use self::retry_after::retry_after;
 pub(crate) use crate::telemetry::causes;
 

@@ -32,7 +32,7 @@ use super::http::{Content, Http, Key, Timeouts};
 use super::limits::{Delivers, Limits, Pieces};
 use super::pacer::{Pacer, Permit, Rate};
 use super::{Audio, Listener, Profile, Recognizer, Request, Sent};
-use crate::config::{self, ContextLimit, Inputs, Languages, Outputs, PieceFormat, Priority};
+use crate::config::{self, ContextLimit, Inputs, Languages, Outputs, PieceFormat};
 use crate::job::{Fate, Transcript, fault};
 use crate::telemetry::metrics::Metrics;
 
@@ -128,22 +128,12 @@ impl Recognizer for Server {
         &self.profile
     }
 
-    fn held(&self) -> Option<String> {
-        self.pacer.held()
+    fn pacer(&self) -> &Arc<Pacer> {
+        &self.pacer
     }
 
-    fn probe_now(&self) {
-        self.pacer.probe_now();
-    }
-
-    fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
-        Box::pin(async move {
-            let permit = self.pacer.permit(priority).await;
-            if let Some(key) = self.key.as_ref().filter(|_| permit.is_probe()) {
-                key.reread().await;
-            }
-            permit
-        })
+    fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
     }
 
     fn send<'a>(

@@ -29,7 +29,7 @@ const WORTH_A_WARNING: Duration = Duration::from_secs(30);
 
 /// The pacing of one recognizer.
 #[derive(Debug)]
-pub(crate) struct Pacer {
+pub struct Pacer {
     /// The recognizer's name.
     engine: String,
     state: Mutex<State>,
