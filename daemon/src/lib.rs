@@ -73,7 +73,8 @@
 //!
 //! - Every accepted recording gets exactly one of `job.completed` and `job.failed`.
 //! - The intent is on disk before a request that costs is sent. Only [`recognize`] decides what became of a request and when another may
-//!   follow. A request of unknown fate is retried within its budget only, and the events report it.
+//!   follow. A request of unknown fate is retried within its budget only (`ambiguous_retries`, in [`job::piece_machine`]), and the events
+//!   report it.
 //! - A stored event keeps its id over every retry and names its predecessor; JetStream itself refuses an event that names another one.
 //! - A file is not moved or deleted, a message not acknowledged, before the job's last event is in JetStream.
 //! - Everything below a watched folder is listed, opened, moved and deleted through the folder's descriptor ([`os::beneath`]), never by a
@@ -90,7 +91,7 @@
 //! *Add a source.* Write a module in [`source`] with `run(watching, stop)`, which writes jobs into the ledger, and `settle(job)`, which
 //! acknowledges or puts away. Add a variant of [`config::Source`] with its rules in `config/validate/`. Add both to `daemon/sources.rs`.
 //!
-//! *Add a recognizer.* Write one folder under `recognize/` that implements the trait `Recognizer`: name, model, limits, permit, `send`,
+//! *Add a recognizer.* Write one folder under `recognize/` that implements the trait `Recognizer`: profile, pacer, key, `send`,
 //! and where it has tasks `poll`, `fetch` and `resolve`. Its errors answer two questions: the fate of this attempt, and when another may
 //! follow. Add it where [`recognize`] builds its recognizers, its codes to `hark_sdk::codes`, and its key to the config. No other room changes.
 #![allow(unreachable_pub, reason = "one binary and its tests; `pub` in a module means: for its neighbours")]

@@ -15,6 +15,10 @@
 //! link); a file with the same path, size and mtime (a copy of the folder, a filesystem that does not keep inodes); a file with the same
 //! bytes at another path once the old path is empty (a move between filesystems), or at the same path (a `touch`, a copy over itself). A
 //! copy beside the original is a new recording.
+//!
+//! The way of a file: `scan` compares what `walk` lists with the ledger. A new file waits in `standing_still` until it no longer changes.
+//! `ready` opens it, `reading` hashes it and reads its `sidecar`, and `intake` writes its job. After the job's last event is stored, `done`
+//! decides what becomes of the file, and `put_away` moves or deletes it.
 
 mod absent;
 mod context;
