@@ -25,9 +25,9 @@ pub struct Args {
 /// 0 with a summary if the daemon would start with this config, else 78 and the mistakes.
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
-    let around = Surroundings::of(&inspection.config, path);
+    let surroundings = Surroundings::of(&inspection.config, path);
     let mut unheard = Vec::new();
-    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &around) {
+    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &surroundings) {
         Ok(description) => {
             unheard.extend(description.unheard().map(|kinds| {
                 format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives transcripts and annotations", plugin.name)

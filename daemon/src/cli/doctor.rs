@@ -75,10 +75,10 @@ fn of_config(file: &Path, config: &Config, mut warnings: Vec<String>) -> Vec<Fin
 
 /// Loads each plugin in a process of its own, as the daemon does.
 fn of_plugins(file: &Path, config: &Config) -> Vec<Finding> {
-    let around = Surroundings::of(config, file);
+    let surroundings = Surroundings::of(config, file);
     let finding = |plugin: &config::Plugin| {
         let check = format!("plugin {}", plugin.name);
-        match pipeline::inspect(plugin, &config.plugins, &around) {
+        match pipeline::inspect(plugin, &config.plugins, &surroundings) {
             Ok(description) if !description.missing.is_empty() => Finding::warning(
                 check,
                 format!("loads, but its sandbox is not whole: {}", description.missing.join("; ")),

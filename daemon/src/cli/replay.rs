@@ -70,10 +70,12 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         let folder = tempfile::Builder::new().prefix("hark-replay-").tempdir();
         let folder = folder
             .map_err(|error| Exit::Software(format!("a folder for the plugins cannot be made: {error}")))?;
-        let mut around = Surroundings::of(&config, path);
-        around.hidden.push(std::mem::replace(&mut around.state_directory, folder.path().to_owned()));
+        let mut surroundings = Surroundings::of(&config, path);
+        surroundings
+            .hidden
+            .push(std::mem::replace(&mut surroundings.state_directory, folder.path().to_owned()));
         let replay = Replay { config: &config, plugins: &plugins, args };
-        replay.run(&around, interrupted.as_mut()).await
+        replay.run(&surroundings, interrupted.as_mut()).await
     })?;
     match counts.failed.is_empty() {
         true => Ok(()),
@@ -151,7 +153,7 @@ struct Answer {
 impl Replay<'_> {
     async fn run(
         &self,
-        around: &Surroundings,
+        surroundings: &Surroundings,
         mut interrupted: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Counts, Exit> {
         let Replay { config, plugins, args } = *self;
@@ -164,7 +166,7 @@ impl Replay<'_> {
             opened = open => opened?,
             () = interrupted.as_mut() => return Ok(Counts::default()),
         };
-        let pipeline = Pipeline::start_in(around, plugins, &config.plugins, Metrics::new());
+        let pipeline = Pipeline::start_in(surroundings, plugins, &config.plugins, Metrics::new());
         let publisher = args.publish.then(|| Publisher::new(&jetstream, &config.nats.subject_prefix));
         let output = Output::new(args.json, &args.plugin, publisher);
         let stage = Stage { pipeline: &pipeline, jetstream: &jetstream, since: args.since };

@@ -86,8 +86,8 @@ impl Reloader {
             Ok(sources) => sources,
             Err(mistakes) => return Ok(Err(mistakes)),
         };
-        let around = Surroundings::of(&config, &self.file);
-        let plugins = pipeline.prepare(&around, &config.plugin, &config.plugins);
+        let surroundings = Surroundings::of(&config, &self.file);
+        let plugins = pipeline.prepare(&surroundings, &config.plugin, &config.plugins);
         plugins.loaded().await;
         if let Err(mistake) = self.webhooks.configure(&config.webhook) {
             return Ok(Err(vec![mistake]));
@@ -132,10 +132,10 @@ impl Reloader {
         let inspected = tokio::task::spawn_blocking(move || {
             let mut inspection = config::inspect(&file);
             let changes = inspection.config.follow(&before);
-            let around = Surroundings::of(&inspection.config, &file);
-            inspection.try_plugins(|plugin, folders| match pipeline.has(&around, plugin, folders) {
+            let surroundings = Surroundings::of(&inspection.config, &file);
+            inspection.try_plugins(|plugin, folders| match pipeline.has(&surroundings, plugin, folders) {
                 true => Ok(Vec::new()),
-                false => match pipeline::inspect(plugin, folders, &around) {
+                false => match pipeline::inspect(plugin, folders, &surroundings) {
                     Ok(description) => Ok(description.warnings),
                     Err(error) => Err(error.reasons()),
                 },

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tracing::{Instrument, error, info_span, warn};
 
-use self::entry::{Around, Entry, Kind, terms};
+use self::entry::{Entry, Handles, Kind, terms};
 use super::DaemonError;
 use super::tasks::{EssentialTasks, Stages};
 use crate::api::steer::sources::Board;
@@ -55,7 +55,7 @@ pub(super) type Watching = BTreeMap<String, Watched>;
 pub(super) struct Sources(Arc<Shared>);
 
 struct Shared {
-    around: Around,
+    handles: Handles,
     /// The sources of the config, by name.
     present: RwLock<BTreeMap<String, Entry>>,
     /// The sources of earlier configs, for jobs that are still open.
@@ -80,7 +80,7 @@ impl Sources {
     ) -> Result<Sources, DaemonError> {
         let config = &Arc::clone(&in_force.borrow());
         let terms = terms(config, settings);
-        let around = Around {
+        let handles = Handles {
             ledger: ledger.clone(),
             claims: claims.clone(),
             connection: connection.clone(),
@@ -89,11 +89,12 @@ impl Sources {
             terms: Arc::new(RwLock::new(Arc::new(terms))),
             metrics: metrics.clone(),
         };
-        let entry = |source: &Source| Ok((source.name().to_owned(), around.entry(source, config, settings)?));
+        let entry =
+            |source: &Source| Ok((source.name().to_owned(), handles.entry(source, config, settings)?));
         let present = config.source.iter().map(entry).collect::<Result<_, String>>();
         let present = present.map_err(DaemonError::Config)?;
         Ok(Sources(Arc::new(Shared {
-            around,
+            handles,
             present: RwLock::new(present),
             former: RwLock::default(),
             watching: watch::Sender::default(),
@@ -108,7 +109,7 @@ impl Sources {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn start(&self, tasks: &mut EssentialTasks, stages: &Stages) -> Result<(), LedgerError> {
-        let paused = self.0.around.ledger.read(pause::sources).await?;
+        let paused = self.0.handles.ledger.read(pause::sources).await?;
         let entries: Vec<Entry> = self.0.present.read().values().cloned().collect();
         for entry in entries {
             entry.switch().pause(paused.contains_key(entry.config.name()));

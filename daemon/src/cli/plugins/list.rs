@@ -15,9 +15,9 @@ use crate::pipeline::{self, Description, Surroundings};
 /// When the config has mistakes.
 pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
     let config = Config::load(file)?;
-    let around = Surroundings::of(&config, file);
+    let surroundings = Surroundings::of(&config, file);
     let rows: Vec<Row> =
-        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &around)).collect();
+        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &surroundings)).collect();
     print(|out| {
         if json {
             return write_json(out, &rows);
@@ -57,8 +57,8 @@ struct Row {
 }
 
 impl Row {
-    fn of(plugin: &config::Plugin, folders: &config::Plugins, around: &Surroundings) -> Row {
-        let (state, reason, description) = match pipeline::inspect(plugin, folders, around) {
+    fn of(plugin: &config::Plugin, folders: &config::Plugins, surroundings: &Surroundings) -> Row {
+        let (state, reason, description) = match pipeline::inspect(plugin, folders, surroundings) {
             Ok(description) => ("loaded", None, Some(description)),
             Err(error) => ("failed", Some(error.to_string()), None),
         };

@@ -45,7 +45,7 @@ impl Sources {
             let (step, kind) = match before {
                 Some(before) if before.config == *source => (Step::Stays, None),
                 Some(before) if is_alike(&before.config, source) => (Step::Follows, Some(before.kind)),
-                _ => match self.0.around.entry(source, config, settings) {
+                _ => match self.0.handles.entry(source, config, settings) {
                     Ok(entry) => (Step::Begins(Box::new(entry.clone())), Some(entry.kind)),
                     Err(mistake) => {
                         mistakes.push(mistake);
@@ -78,8 +78,8 @@ impl Sources {
         tasks: &mut EssentialTasks,
         stages: &Stages,
     ) -> Result<(), LedgerError> {
-        let paused = self.0.around.ledger.read(pause::sources).await?;
-        *self.0.around.terms.write() = Arc::new(next.terms);
+        let paused = self.0.handles.ledger.read(pause::sources).await?;
+        *self.0.handles.terms.write() = Arc::new(next.terms);
         let (mut begun, mut following) = (Vec::new(), Vec::new());
         {
             let (mut present, mut former) = (self.0.present.write(), self.0.former.write());

@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::work::Settings;
 
 /// What sources are made of, besides the config.
-pub(super) struct Around {
+pub(super) struct Handles {
     pub(super) ledger: Ledger,
     pub(super) claims: Claims,
     pub(super) connection: broker::JetStream,
@@ -72,7 +72,7 @@ impl Entry {
     }
 }
 
-impl Around {
+impl Handles {
     pub(super) fn entry(
         &self,
         source: &Source,
@@ -93,7 +93,7 @@ impl Around {
                 Kind::Directory(Arc::new(directory))
             }
             Source::Nats(source) => {
-                let around = nats::Surroundings {
+                let handles = nats::Handles {
                     nats: self.nats.clone(),
                     jetstream: self.connection.clone(),
                     ledger: self.ledger.clone(),
@@ -103,7 +103,7 @@ impl Around {
                     terms: Arc::clone(&self.terms),
                     metrics: self.metrics.clone(),
                 };
-                Kind::Subject(Arc::new(Subject::new(source.clone(), around)))
+                Kind::Subject(Arc::new(Subject::new(source.clone(), handles)))
             }
         };
         let [retire, idle, ended] = std::array::from_fn(|_| CancellationToken::new());

@@ -232,13 +232,13 @@ mod tests {
 
     /// A window with a ledger to read from and a stream to publish to.
     #[derive(Default)]
-    struct Around {
+    struct World {
         ledger: Vec<Row>,
         stream: Vec<(Uuid, i64)>,
         window: Window,
     }
 
-    impl Around {
+    impl World {
         fn write(&mut self, job: Uuid, bytes: usize) {
             let id = self.ledger.last().map_or(1, |row| row.id + 1);
             let (source, kind, time) = ("calls".to_owned(), "job.accepted".to_owned(), String::new());
@@ -282,44 +282,44 @@ mod tests {
 
     #[test]
     fn rows_behind_events_set_aside_take_no_room_from_other_jobs() {
-        let (mut around, now) = (Around::default(), Instant::now());
+        let (mut world, now) = (World::default(), Instant::now());
         for _ in 0..ROWS {
             let job = Uuid::now_v7();
-            around.write(job, 3);
-            around.write(job, 2);
-            around.write(job, 2);
+            world.write(job, 3);
+            world.write(job, 2);
+            world.write(job, 2);
         }
         let last = Uuid::now_v7();
-        around.write(last, 2);
-        around.go_on(100, now, |row| row.body.len() < 3);
-        assert_eq!(around.stream, [(last, 3 * ROWS as i64 + 1)]);
-        assert!(around.is_empty());
-        assert_eq!(around.window.aside.len(), ROWS);
+        world.write(last, 2);
+        world.go_on(100, now, |row| row.body.len() < 3);
+        assert_eq!(world.stream, [(last, 3 * ROWS as i64 + 1)]);
+        assert!(world.is_empty());
+        assert_eq!(world.window.aside.len(), ROWS);
         // The retry fails.
-        around.go_on(100, now + ASIDE, |row| row.body.len() < 3);
-        assert!(around.is_empty());
-        assert_eq!(around.window.next_try(), Some(now + 2 * ASIDE));
+        world.go_on(100, now + ASIDE, |row| row.body.len() < 3);
+        assert!(world.is_empty());
+        assert_eq!(world.window.next_try(), Some(now + 2 * ASIDE));
         // The next retry succeeds.
-        around.go_on(100, now + 2 * ASIDE, |_| true);
-        assert_eq!(around.stream.len(), around.ledger.len());
-        assert!(around.is_empty() && around.window.aside.is_empty());
+        world.go_on(100, now + 2 * ASIDE, |_| true);
+        assert_eq!(world.stream.len(), world.ledger.len());
+        assert!(world.is_empty() && world.window.aside.is_empty());
     }
 
     #[test]
     fn jobs_with_many_events_do_not_keep_out_another_one() {
-        let (mut around, now) = (Around::default(), Instant::now());
+        let (mut world, now) = (World::default(), Instant::now());
         let many: Vec<Uuid> = std::iter::repeat_with(Uuid::now_v7).take(4).collect();
         for job in &many {
-            (0..ROWS).for_each(|_| around.write(*job, 1));
+            (0..ROWS).for_each(|_| world.write(*job, 1));
         }
         let other = Uuid::now_v7();
-        around.write(other, 1);
-        around.go_on(ROWS, now, |_| true);
-        let at = around.stream.iter().position(|(job, _)| *job == other).unwrap();
+        world.write(other, 1);
+        world.go_on(ROWS, now, |_| true);
+        let at = world.stream.iter().position(|(job, _)| *job == other).unwrap();
         // It waits for what is in memory of each, and not for all that they have.
         assert!(at <= many.len() * ROWS_OF_JOB, "{at}");
-        assert_eq!(around.stream.len(), around.ledger.len());
-        assert!(around.is_empty() && around.window.aside.is_empty());
+        assert_eq!(world.stream.len(), world.ledger.len());
+        assert!(world.is_empty() && world.window.aside.is_empty());
     }
 
     proptest! {
@@ -328,23 +328,23 @@ mod tests {
             rows in prop::collection::vec((0..4_usize, 1..4_usize), 0..200), some in 1..50_usize, parts in 1..5_usize,
         ) {
             let jobs: [Uuid; 4] = std::array::from_fn(|_| Uuid::now_v7());
-            let (mut around, mut now) = (Around::default(), Instant::now());
+            let (mut world, mut now) = (World::default(), Instant::now());
             // In each part of the run, events of another size cannot be stored.
             for (part, rows) in rows.chunks(rows.len().div_ceil(parts).max(1)).enumerate() {
                 for (job, bytes) in rows {
-                    around.write(jobs[*job], *bytes);
+                    world.write(jobs[*job], *bytes);
                 }
-                around.go_on(some, now, |row| row.body.len() != 1 + part % 3);
-                prop_assert!(around.is_empty());
+                world.go_on(some, now, |row| row.body.len() != 1 + part % 3);
+                prop_assert!(world.is_empty());
                 now += ASIDE;
             }
-            around.go_on(some, now, |_| true);
-            prop_assert!(around.is_empty() && around.window.aside.is_empty());
+            world.go_on(some, now, |_| true);
+            prop_assert!(world.is_empty() && world.window.aside.is_empty());
             for job in jobs {
                 let written: Vec<i64> =
-                    around.ledger.iter().filter(|row| row.job == job).map(|row| row.id).collect();
+                    world.ledger.iter().filter(|row| row.job == job).map(|row| row.id).collect();
                 let stored: Vec<i64> =
-                    around.stream.iter().filter(|(of, _)| *of == job).map(|(_, id)| *id).collect();
+                    world.stream.iter().filter(|(of, _)| *of == job).map(|(_, id)| *id).collect();
                 prop_assert_eq!(stored, written);
             }
         }

@@ -1,7 +1,7 @@
 //! The events of a webhook that are in memory, and the jobs whose first event was not taken. Pure.
 //!
 //! The events of one job are sent one after the other, those of different jobs at the same time. An event that is not taken turns its job
-//! into a [`Line`]: the line is stored in the bucket, its events leave the memory and are acknowledged to JetStream, and are read from the
+//! into a [`Backlog`]: the backlog is stored in the bucket, its events leave the memory and are acknowledged to JetStream, and are read from the
 //! stream again when they are due. So a receiver that is away fills no memory, and other jobs go on.
 
 mod early_retry;
@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::early_retry::EarlyRetry;
-use super::record::Line;
-use super::schedule::{Course, Next, RequestResult, Schedule};
+use super::record::Backlog;
+use super::schedule::{Next, RequestResult, Schedule, Tries};
 use crate::counted::counted;
 
 /// The most events in memory, and the most of their bytes; a single event may be larger.
@@ -21,7 +21,7 @@ pub const EVENTS: usize = 256;
 pub const BYTES: usize = 8 << 20;
 
 /// The most jobs that wait or are set aside. At half of it set aside the webhook pauses: then the receiver as a whole is at fault.
-pub const LINES: usize = 1_000;
+pub const BACKLOGS: usize = 1_000;
 
 /// An event from the consumer; `M` is its message.
 #[derive(Debug, Clone)]
@@ -39,8 +39,8 @@ pub struct Event<M> {
 pub enum Work<M> {
     /// For an event in memory.
     Held(Event<M>),
-    /// For the first event of a line.
-    Line(Line),
+    /// For the first event of a backlog.
+    Backlog(Backlog),
 }
 
 /// What an answer means to the caller.
@@ -52,7 +52,7 @@ pub struct Effect<M> {
     pub pause: Option<String>,
     /// The event was set aside.
     pub set_aside: bool,
-    /// How many events of the line the stream had removed before they were sent.
+    /// How many events of the backlog the stream had removed before they were sent.
     pub removed: u64,
 }
 
@@ -62,12 +62,12 @@ impl<M> Default for Effect<M> {
     }
 }
 
-/// The outcome of reading the next event of a line from the stream, and of sending it.
+/// The outcome of reading the next event of a backlog from the stream, and of sending it.
 #[derive(Debug)]
 pub enum Found {
     /// The event at this stream sequence, with the answer to it.
     Event(u64, RequestResult),
-    /// No event from the line's first sequence up to this one.
+    /// No event from the backlog's first sequence up to this one.
     Nothing { until: u64 },
     /// The stream did not answer.
     Unknown(String),
@@ -78,16 +78,16 @@ pub struct Deliveries<M> {
     schedule: Schedule,
     chains: HashMap<Uuid, Chain<M>>,
     startable: VecDeque<Uuid>,
-    lines: HashMap<Uuid, Line>,
-    /// Jobs whose line is being worked on.
+    backlogs: HashMap<Uuid, Backlog>,
+    /// Jobs whose backlog is being worked on.
     busy: HashSet<Uuid>,
-    /// Jobs whose line is tried before its time.
+    /// Jobs whose backlog is tried before its time.
     early_retries: HashMap<Uuid, EarlyRetry>,
-    /// Events that are in a line now: to be acknowledged when the lines are stored.
+    /// Events that are in a backlog now: to be acknowledged when the backlogs are stored.
     moved: Vec<Event<M>>,
     events: usize,
     bytes: usize,
-    /// Whether the lines differ from those that were stored last.
+    /// Whether the backlogs differ from those that were stored last.
     changed: bool,
 }
 
@@ -99,12 +99,12 @@ struct Chain<M> {
 }
 
 impl<M: Clone> Deliveries<M> {
-    pub fn new(schedule: Schedule, lines: Vec<Line>) -> Self {
+    pub fn new(schedule: Schedule, backlogs: Vec<Backlog>) -> Self {
         Deliveries {
             schedule,
             chains: HashMap::new(),
             startable: VecDeque::new(),
-            lines: lines.into_iter().map(|line| (line.job, line)).collect(),
+            backlogs: backlogs.into_iter().map(|backlog| (backlog.job, backlog)).collect(),
             busy: HashSet::new(),
             early_retries: HashMap::new(),
             moved: Vec::new(),
@@ -116,10 +116,10 @@ impl<M: Clone> Deliveries<M> {
 
     /// How many events may be asked for; `largest`: of a message, bytes.
     pub fn room(&self, largest: usize) -> usize {
-        if self.lines.len() + self.chains.len() >= LINES {
+        if self.backlogs.len() + self.chains.len() >= BACKLOGS {
             return 0;
         }
-        let jobs = LINES - self.lines.len() - self.chains.len();
+        let jobs = BACKLOGS - self.backlogs.len() - self.chains.len();
         let bytes = BYTES.saturating_sub(self.bytes);
         let by_bytes = if bytes == 0 { 0 } else { (bytes / largest.max(1)).max(1) };
         EVENTS.saturating_sub(self.events).min(by_bytes).min(jobs)
@@ -130,11 +130,11 @@ impl<M: Clone> Deliveries<M> {
         self.events += 1;
         self.bytes += event.bytes;
         let job = event.job;
-        if let Some(line) = self.lines.get_mut(&job) {
-            // A redelivered event may be in the line already: its acknowledgement was lost.
-            if event.sequence > line.last {
-                line.last = event.sequence;
-                line.events += 1;
+        if let Some(backlog) = self.backlogs.get_mut(&job) {
+            // A redelivered event may be in the backlog already: its acknowledgement was lost.
+            if event.sequence > backlog.last {
+                backlog.last = event.sequence;
+                backlog.events += 1;
             }
             self.moved.push(event);
             self.changed = true;
@@ -149,10 +149,12 @@ impl<M: Clone> Deliveries<M> {
 
     /// A request that may be made now.
     pub fn start(&mut self, now: Timestamp) -> Option<Work<M>> {
-        let is_due = |line: &&Line| line.due.is_some_and(|due| due <= now) && !self.busy.contains(&line.job);
-        if let Some(line) = self.lines.values().filter(is_due).min_by_key(|line| line.due) {
-            self.busy.insert(line.job);
-            return Some(Work::Line(line.clone()));
+        let is_due = |backlog: &&Backlog| {
+            backlog.due.is_some_and(|due| due <= now) && !self.busy.contains(&backlog.job)
+        };
+        if let Some(backlog) = self.backlogs.values().filter(is_due).min_by_key(|backlog| backlog.due) {
+            self.busy.insert(backlog.job);
+            return Some(Work::Backlog(backlog.clone()));
         }
         let job = self.startable.pop_front()?;
         let chain = self.chains.get_mut(&job)?;
@@ -160,15 +162,19 @@ impl<M: Clone> Deliveries<M> {
         chain.events.front().cloned().map(Work::Held)
     }
 
-    /// When the next line is due.
+    /// When the next backlog is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.lines.values().filter(|line| !self.busy.contains(&line.job)).filter_map(|line| line.due).min()
+        self.backlogs
+            .values()
+            .filter(|backlog| !self.busy.contains(&backlog.job))
+            .filter_map(|backlog| backlog.due)
+            .min()
     }
 
     /// Records the answer to the first event of a job in memory.
     pub fn held_answered(&mut self, job: Uuid, answer: &RequestResult, now: Timestamp) -> Effect<M> {
-        let mut course = Course::default();
-        let next = self.schedule.after(&mut course, answer, now);
+        let mut tries = Tries::default();
+        let next = self.schedule.after(&mut tries, answer, now);
         let mut outcome = Effect::default();
         let Some(chain) = self.chains.get_mut(&job) else { return outcome };
         chain.busy = false;
@@ -187,103 +193,103 @@ impl<M: Clone> Deliveries<M> {
         }
         let Some(Chain { events, .. }) = self.chains.remove(&job) else { return outcome };
         if let (Some(first), Some(last)) = (events.front(), events.back()) {
-            let mut line = Line {
+            let mut backlog = Backlog {
                 job,
                 source: first.source.clone(),
                 first: first.sequence,
                 last: last.sequence,
                 events: events.len() as u64,
-                course,
+                tries,
                 due: None,
                 why: String::new(),
             };
-            outcome = self.schedule_next(&mut line, next, answer, now);
-            self.lines.insert(job, line);
+            outcome = self.schedule_next(&mut backlog, next, answer, now);
+            self.backlogs.insert(job, backlog);
         }
         self.moved.extend(events);
         outcome
     }
 
-    /// Records what was found for a line, and the answer to it.
+    /// Records what was found for a backlog, and the answer to it.
     pub fn line_answered(&mut self, job: Uuid, found: Found, now: Timestamp) -> Effect<M> {
         self.busy.remove(&job);
-        let Some(mut line) = self.lines.remove(&job) else { return Effect::default() };
+        let Some(mut backlog) = self.backlogs.remove(&job) else { return Effect::default() };
         self.changed = true;
         let was_taken = matches!(found, Found::Event(_, RequestResult::Taken));
         let mut outcome = Effect::default();
         match found {
             Found::Unknown(why) => {
                 let answer = RequestResult::Unsent(why);
-                let next = self.schedule.after(&mut line.course, &answer, now);
-                let next = self.after_early(&mut line, next, &answer);
-                outcome = self.schedule_next(&mut line, next, &answer, now);
+                let next = self.schedule.after(&mut backlog.tries, &answer, now);
+                let next = self.after_early(&mut backlog, next, &answer);
+                outcome = self.schedule_next(&mut backlog, next, &answer, now);
             }
             Found::Nothing { until } => {
-                line.first = until + 1;
-                line.due = Some(now);
-                if line.last <= until {
-                    // The limits of the stream have removed the events that the line counted.
-                    outcome.removed = line.events;
+                backlog.first = until + 1;
+                backlog.due = Some(now);
+                if backlog.last <= until {
+                    // The limits of the stream have removed the events that the backlog counted.
+                    outcome.removed = backlog.events;
                     self.early_retries.remove(&job);
                     return outcome;
                 }
             }
             Found::Event(sequence, answer) => {
-                line.first = sequence;
-                let next = self.schedule.after(&mut line.course, &answer, now);
-                let next = self.after_early(&mut line, next, &answer);
+                backlog.first = sequence;
+                let next = self.schedule.after(&mut backlog.tries, &answer, now);
+                let next = self.after_early(&mut backlog, next, &answer);
                 if next == Next::Taken {
-                    line.first = sequence + 1;
-                    line.events = line.events.saturating_sub(1);
-                    line.course = Course::default();
-                    line.due = Some(now);
-                    line.why.clear();
-                    if line.last <= sequence {
-                        outcome.removed = line.events;
+                    backlog.first = sequence + 1;
+                    backlog.events = backlog.events.saturating_sub(1);
+                    backlog.tries = Tries::default();
+                    backlog.due = Some(now);
+                    backlog.why.clear();
+                    if backlog.last <= sequence {
+                        outcome.removed = backlog.events;
                         self.retry_early(now);
                         return outcome;
                     }
                 } else {
-                    outcome = self.schedule_next(&mut line, next, &answer, now);
+                    outcome = self.schedule_next(&mut backlog, next, &answer, now);
                 }
             }
         }
-        self.lines.insert(job, line);
+        self.backlogs.insert(job, backlog);
         if was_taken {
             self.retry_early(now);
         }
         outcome
     }
 
-    /// Puts what follows a failed try into the line.
+    /// Puts what follows a failed try into the backlog.
     fn schedule_next(
         &mut self,
-        line: &mut Line,
+        backlog: &mut Backlog,
         next: Next,
         answer: &RequestResult,
         now: Timestamp,
     ) -> Effect<M> {
         self.changed = true;
-        line.why = why(answer);
+        backlog.why = why(answer);
         let mut outcome = Effect::default();
         match next {
-            Next::Again(due) => line.due = Some(due),
+            Next::Again(due) => backlog.due = Some(due),
             Next::Aside => {
-                line.due = None;
+                backlog.due = None;
                 outcome.set_aside = true;
-                let aside = 1 + self.lines.values().filter(|line| line.due.is_none()).count();
-                if aside >= LINES / 2 {
+                let aside = 1 + self.backlogs.values().filter(|backlog| backlog.due.is_none()).count();
+                if aside >= BACKLOGS / 2 {
                     outcome.pause = Some(format!(
                         "{} are set aside, the last one for {}",
                         counted(aside, "job"),
-                        line.why
+                        backlog.why
                     ));
                 }
             }
             Next::Pause | Next::Taken => {
-                line.due = Some(now);
-                let since = line.course.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
-                outcome.pause = Some(format!("{}{since}", line.why));
+                backlog.due = Some(now);
+                let since = backlog.tries.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+                outcome.pause = Some(format!("{}{since}", backlog.why));
             }
         }
         outcome
@@ -293,20 +299,25 @@ impl<M: Clone> Deliveries<M> {
     pub fn retry(&mut self, now: Timestamp) -> u64 {
         self.changed = true;
         self.early_retries.clear();
-        let aside = self.lines.values().filter(|line| line.due.is_none()).map(|line| line.events).sum();
-        self.lines.values_mut().for_each(|line| line.begin_anew(now));
+        let aside = self
+            .backlogs
+            .values()
+            .filter(|backlog| backlog.due.is_none())
+            .map(|backlog| backlog.events)
+            .sum();
+        self.backlogs.values_mut().for_each(|backlog| backlog.begin_anew(now));
         aside
     }
 
     /// Drops what waits or is set aside of a job; returns how many events. A request that is under way goes on.
     pub fn forget(&mut self, job: Uuid) -> u64 {
-        let in_line = self.lines.remove(&job).map_or(0, |line| line.events);
+        let in_line = self.backlogs.remove(&job).map_or(0, |backlog| backlog.events);
         self.early_retries.remove(&job);
         let held = self.chains.remove(&job).map(|chain| chain.events).unwrap_or_default();
         self.startable.retain(|startable| *startable != job);
         self.changed |= in_line > 0 || !held.is_empty();
         let events = in_line + held.len() as u64;
-        // Acknowledged when the lines are stored.
+        // Acknowledged when the backlogs are stored.
         self.moved.extend(held);
         events
     }
@@ -315,22 +326,25 @@ impl<M: Clone> Deliveries<M> {
     pub fn resume(&mut self, now: Timestamp) {
         self.changed = true;
         self.early_retries.clear();
-        self.lines.values_mut().filter(|line| line.due.is_some()).for_each(|line| line.begin_anew(now));
+        self.backlogs
+            .values_mut()
+            .filter(|backlog| backlog.due.is_some())
+            .for_each(|backlog| backlog.begin_anew(now));
     }
 
-    /// The lines, if they have to be stored.
-    pub fn to_store(&self) -> Option<Vec<Line>> {
-        self.changed.then(|| self.lines())
+    /// The backlogs, if they have to be stored.
+    pub fn to_store(&self) -> Option<Vec<Backlog>> {
+        self.changed.then(|| self.backlogs())
     }
 
-    /// All lines, in the order of their first events.
-    pub fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> = self.lines.values().cloned().collect();
-        lines.sort_by_key(|line| line.first);
-        lines
+    /// All backlogs, in the order of their first events.
+    pub fn backlogs(&self) -> Vec<Backlog> {
+        let mut backlogs: Vec<Backlog> = self.backlogs.values().cloned().collect();
+        backlogs.sort_by_key(|backlog| backlog.first);
+        backlogs
     }
 
-    /// To be called once the lines that [`Deliveries::lines`] returned last are in the bucket. Returns the events that may be acknowledged now.
+    /// To be called once the backlogs that [`Deliveries::backlogs`] returned last are in the bucket. Returns the events that may be acknowledged now.
     pub fn stored(&mut self) -> Vec<Event<M>> {
         self.changed = false;
         let moved = std::mem::take(&mut self.moved);
@@ -356,9 +370,9 @@ impl<M: Clone> Deliveries<M> {
         }
     }
 
-    /// How many events are in memory and in lines.
+    /// How many events are in memory and in backlogs.
     pub fn waiting(&self) -> u64 {
-        let in_lines: u64 = self.lines.values().map(|line| line.events).sum();
+        let in_lines: u64 = self.backlogs.values().map(|backlog| backlog.events).sum();
         in_lines + (self.events - self.moved.len()) as u64
     }
 }

@@ -17,7 +17,7 @@ use super::request::{Receiver, Tested};
 use super::schedule::RequestResult;
 use super::session::{End, Session};
 use super::view::View;
-use super::{Around, Command, Refusal, Reply};
+use super::{Command, Handles, Refusal, Reply};
 use crate::broker::large;
 use crate::config::Webhook;
 use crate::telemetry::OnceAMinute;
@@ -27,7 +27,7 @@ const ANEW: Duration = Duration::from_millis(500);
 
 /// One webhook of the config.
 pub struct Delivery {
-    pub around: Arc<Around>,
+    pub handles: Arc<Handles>,
     pub webhook: Webhook,
     pub receiver: Arc<Receiver>,
     pub view: Arc<Mutex<View>>,
@@ -64,10 +64,10 @@ impl Delivery {
 
     /// Waits for the lease. `None`: `stop` was cancelled.
     async fn lease(&mut self) -> Option<Lease> {
-        let around = Arc::clone(&self.around);
-        let length = around.nats.ack_wait;
-        let key = format!("{}.{}", around.nats.events_stream, self.webhook.name);
-        let mut candidate = Candidate::new(Arc::clone(&around.bucket), key, around.daemon, length);
+        let handles = Arc::clone(&self.handles);
+        let length = handles.nats.ack_wait;
+        let key = format!("{}.{}", handles.nats.events_stream, self.webhook.name);
+        let mut candidate = Candidate::new(Arc::clone(&handles.bucket), key, handles.daemon, length);
         loop {
             if self.stop.is_cancelled() {
                 return None;
@@ -149,9 +149,10 @@ impl Delivery {
                 return End::Stop;
             }
             if reader.is_none() {
-                let around = &self.around;
-                reader =
-                    EventReader::open(&around.jetstream, &around.nats, &self.webhook, self.began).await.ok();
+                let handles = &self.handles;
+                reader = EventReader::open(&handles.jetstream, &handles.nats, &self.webhook, self.began)
+                    .await
+                    .ok();
             }
             if let Some(open) = &reader {
                 match open.state().await {
@@ -164,7 +165,7 @@ impl Delivery {
                 }
             }
             let (mut resumed, mut retried, mut forgotten) = (None, None, None);
-            self.wait(self.around.nats.ack_wait / 3, |delivery, command| match command {
+            self.wait(self.handles.nats.ack_wait / 3, |delivery, command| match command {
                 Command::Test(answer) => delivery.test(answer),
                 Command::Resume(answer) => resumed = Some(answer),
                 Command::Retry(answer) => retried = Some(answer),
@@ -213,7 +214,7 @@ impl Delivery {
     /// Sends a test event, and the outcome to the caller.
     pub fn test(&self, answer: Reply<Tested>) {
         let (receiver, webhook) = (Arc::clone(&self.receiver), self.webhook.name.clone());
-        let daemon = self.around.daemon;
+        let daemon = self.handles.daemon;
         tokio::spawn(async move {
             // The caller may have gone.
             let _ = answer.send(Ok(receiver.test(&webhook, daemon).await));
@@ -247,7 +248,7 @@ impl Delivery {
         warn!(
             webhook,
             removed = which,
-            stream = self.around.nats.events_stream,
+            stream = self.handles.nats.events_stream,
             "the limits of the stream have removed events; the webhook cannot send those that it had not sent yet; raise the limits"
         );
         self.count_removed(events);
@@ -265,7 +266,7 @@ impl Delivery {
     }
 
     fn count_removed(&self, events: u64) {
-        self.around.metrics.webhook_removed.with_label_values(&[&self.webhook.name]).inc_by(events);
+        self.handles.metrics.webhook_removed.with_label_values(&[&self.webhook.name]).inc_by(events);
         self.view.lock().removed += events;
     }
 
@@ -286,7 +287,7 @@ impl Delivery {
             RequestResult::Gone => "gone",
             RequestResult::Unsent(reason) => return self.trouble(reason),
         };
-        self.around.metrics.webhook_requests.with_label_values(&[webhook, outcome]).inc();
+        self.handles.metrics.webhook_requests.with_label_values(&[webhook, outcome]).inc();
         let mut view = self.view.lock();
         let (now, answer) = (Timestamp::now(), super::deliveries::why(answer));
         if outcome == "taken" {
@@ -309,10 +310,10 @@ impl Delivery {
         let mut view = self.view.lock();
         view.follow(record);
         let webhook = &self.webhook.name;
-        let metrics = &self.around.metrics;
+        let metrics = &self.handles.metrics;
         metrics.webhook_paused.with_label_values(&[webhook]).set(i64::from(record.paused.is_some()));
-        let aside =
-            i64::try_from(view.set_aside.iter().map(|line| line.events).sum::<u64>()).unwrap_or(i64::MAX);
+        let aside = i64::try_from(view.set_aside.iter().map(|backlog| backlog.events).sum::<u64>())
+            .unwrap_or(i64::MAX);
         metrics.webhook_set_aside.with_label_values(&[webhook]).set(aside);
         // So that its first removed event is an increase.
         metrics.webhook_removed.with_label_values(&[webhook]).inc_by(0);
@@ -322,6 +323,6 @@ impl Delivery {
         let mut view = self.view.lock();
         view.held = waiting;
         let backlog = i64::try_from(view.backlog()).unwrap_or(i64::MAX);
-        self.around.metrics.webhook_backlog.with_label_values(&[&self.webhook.name]).set(backlog);
+        self.handles.metrics.webhook_backlog.with_label_values(&[&self.webhook.name]).set(backlog);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::deliveries;
-use super::record::Line;
+use super::record::Backlog;
 use crate::broker::stream::find;
 use crate::broker::{JetStream, Refusals, Subjects};
 use crate::config::{Nats, Webhook};
@@ -173,20 +173,20 @@ impl EventReader {
 }
 
 impl Reader {
-    /// The first event of a line; `None`: the stream has none up to its last one.
+    /// The first event of a backlog; `None`: the stream has none up to its last one.
     ///
     /// # Errors
     /// A sentence, when the server does not answer.
-    pub async fn first(&self, line: &Line) -> Result<Option<StreamMessage>, String> {
-        let subject = self.subjects.of_job(&line.source, line.job);
+    pub async fn first(&self, backlog: &Backlog) -> Result<Option<StreamMessage>, String> {
+        let subject = self.subjects.of_job(&backlog.source, backlog.job);
         let named = format!(".STREAM.MSG.GET.{}\"", self.stream.cached_info().config.name);
-        let mut from = line.first;
+        let mut from = backlog.first;
         loop {
             let read = self.stream.get_first_raw_message_by_subject(&subject, from);
             let read =
                 self.jetstream.unless_refused(&[&named], read).await.map_err(|error| error.to_string())?;
             let message = match read {
-                Ok(message) if message.sequence <= line.last => message,
+                Ok(message) if message.sequence <= backlog.last => message,
                 Ok(_) => return Ok(None),
                 Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
                 Err(error) => return Err(error.to_string()),

@@ -5,7 +5,7 @@
 //! receiver takes it (2xx), at least once and under the same id, those of one job in their order. While a webhook is paused nothing is
 //! skipped. What the limits of the stream remove meanwhile is lost, and reported.
 //!
-//! Memory is bounded: `deliveries` has a window of events; what waits longer is a line in the bucket and is read from the stream again.
+//! Memory is bounded: `deliveries` has a window of events; what waits longer is a backlog in the bucket and is read from the stream again.
 
 mod deliveries;
 mod delivery;
@@ -82,7 +82,7 @@ impl Command {
 }
 
 /// What the tasks of all webhooks share.
-struct Around {
+struct Handles {
     jetstream: JetStream,
     nats: Nats,
     bucket: Arc<Bucket>,
@@ -96,7 +96,7 @@ struct Around {
 pub struct Webhooks(Arc<Shared>);
 
 struct Shared {
-    around: Arc<Around>,
+    handles: Arc<Handles>,
     wanted: watch::Sender<Vec<Wanted>>,
     running: Mutex<Vec<Shown>>,
 }
@@ -135,9 +135,9 @@ impl Webhooks {
     ) -> Webhooks {
         let jetstream = connection.into();
         let bucket = Arc::new(Bucket::new(&jetstream, lease::bucket(nats), nats.ack_wait));
-        let around = Around { jetstream, nats: nats.clone(), bucket, daemon, metrics, schedule };
+        let handles = Handles { jetstream, nats: nats.clone(), bucket, daemon, metrics, schedule };
         let (wanted, _) = watch::channel(Vec::new());
-        Webhooks(Arc::new(Shared { around: Arc::new(around), wanted, running: Mutex::default() }))
+        Webhooks(Arc::new(Shared { handles: Arc::new(handles), wanted, running: Mutex::default() }))
     }
 
     /// Replaces the webhooks, and reads their secrets anew: new ones start, others stop, and those that changed go on as they are now. No event
@@ -155,7 +155,7 @@ impl Webhooks {
             wanted.push(match same {
                 Some(same) if same.webhook == *webhook && same.secrets == secrets => same.clone(),
                 _ => {
-                    let timeout = self.0.around.schedule.timeout;
+                    let timeout = self.0.handles.schedule.timeout;
                     let receiver = Arc::new(Receiver::new(webhook, &secrets, timeout)?);
                     Wanted { webhook: webhook.clone(), secrets, receiver, began }
                 }
@@ -258,7 +258,7 @@ impl Webhooks {
         self.0.running.lock().push(Shown { view: Arc::clone(&view), commands: sender });
         let stop = ends.child_token();
         let delivery = Delivery {
-            around: Arc::clone(&self.0.around),
+            handles: Arc::clone(&self.0.handles),
             webhook,
             receiver,
             view,
@@ -283,7 +283,7 @@ impl Webhooks {
             self.0.running.lock().retain(|shown| shown.view.lock().name != *name);
             if !now.iter().any(|wanted| wanted.webhook.name == *name) {
                 info!(webhook = name, "the webhook is delivered no more by this daemon");
-                self.0.around.metrics.forget_webhook(name);
+                self.0.handles.metrics.forget_webhook(name);
             }
         }
     }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::schedule::Course;
+use super::schedule::Tries;
 
 /// Which daemon delivers a webhook, and what is not delivered as it comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Record {
     pub owner: Option<Uuid>,
     pub paused: Option<Paused>,
     /// The jobs of which an event waits or is set aside.
-    pub lines: Vec<Line>,
+    pub backlogs: Vec<Backlog>,
     /// Every event up to this stream sequence was handed over, or its loss reported.
     pub handed: u64,
 }
@@ -23,20 +23,24 @@ pub struct Record {
 impl Record {
     /// Makes every event that waits or is set aside due; returns how many were set aside.
     pub fn retry(&mut self, now: Timestamp) -> u64 {
-        let aside = self.lines.iter().filter(|line| line.due.is_none()).map(|line| line.events).sum();
-        self.lines.iter_mut().for_each(|line| line.begin_anew(now));
+        let aside =
+            self.backlogs.iter().filter(|backlog| backlog.due.is_none()).map(|backlog| backlog.events).sum();
+        self.backlogs.iter_mut().for_each(|backlog| backlog.begin_anew(now));
         aside
     }
 
     /// Drops what waits or is set aside of a job; returns how many events.
     pub fn forget(&mut self, job: Uuid) -> u64 {
-        self.lines.extract_if(.., |line| line.job == job).map(|line| line.events).sum()
+        self.backlogs.extract_if(.., |backlog| backlog.job == job).map(|backlog| backlog.events).sum()
     }
 
     /// Ends the pause, and makes every event that waits due.
     pub fn resume(&mut self, now: Timestamp) {
         self.paused = None;
-        self.lines.iter_mut().filter(|line| line.due.is_some()).for_each(|line| line.begin_anew(now));
+        self.backlogs
+            .iter_mut()
+            .filter(|backlog| backlog.due.is_some())
+            .for_each(|backlog| backlog.begin_anew(now));
     }
 }
 
@@ -49,7 +53,7 @@ pub struct Paused {
 
 /// A job whose first event was not taken yet, and the events behind it. They are read from the stream when they are due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct Backlog {
     pub job: Uuid,
     pub source: String,
     /// Stream sequence from which on the next event is looked for.
@@ -59,17 +63,17 @@ pub struct Line {
     /// How many there are.
     pub events: u64,
     #[serde(flatten)]
-    pub course: Course,
+    pub tries: Tries,
     /// When the first one is tried again; `None`: it is set aside.
     pub due: Option<Timestamp>,
     /// The last answer.
     pub why: String,
 }
 
-impl Line {
+impl Backlog {
     /// Makes its first event due, as if it had not been tried.
     pub fn begin_anew(&mut self, now: Timestamp) {
-        self.course = Course::default();
+        self.tries = Tries::default();
         self.due = Some(now);
     }
 }
@@ -86,19 +90,19 @@ mod tests {
         let record = Record {
             owner: Some(job),
             paused: Some(Paused { at, why: "410".into() }),
-            lines: vec![Line {
+            backlogs: vec![Backlog {
                 job,
                 source: "calls".into(),
                 first: 7,
                 last: 9,
                 events: 2,
-                course: Course { tries: 3, refusals: 1, since: Some(at) },
+                tries: Tries { count: 3, refusals: 1, since: Some(at) },
                 due: Some(at),
                 why: "503".into(),
             }],
             handed: 6,
         };
-        let golden = r#"{"v":1,"owner":"01900000-0000-7000-8000-000000000001","paused":{"at":"2026-09-21T14:13:20Z","why":"410"},"lines":[{"job":"01900000-0000-7000-8000-000000000001","source":"calls","first":7,"last":9,"events":2,"tries":3,"refusals":1,"since":"2026-09-21T14:13:20Z","due":"2026-09-21T14:13:20Z","why":"503"}],"handed":6}"#;
+        let golden = r#"{"v":1,"owner":"01900000-0000-7000-8000-000000000001","paused":{"at":"2026-09-21T14:13:20Z","why":"410"},"backlogs":[{"job":"01900000-0000-7000-8000-000000000001","source":"calls","first":7,"last":9,"events":2,"tries":3,"refusals":1,"since":"2026-09-21T14:13:20Z","due":"2026-09-21T14:13:20Z","why":"503"}],"handed":6}"#;
         assert_eq!(persisted::to_json(&record).unwrap(), golden);
         assert_eq!(persisted::from_json::<Record>(golden.as_bytes()).unwrap(), record);
         assert_eq!(persisted::from_json::<Record>(br#"{"v":1}"#).unwrap(), Record::default());

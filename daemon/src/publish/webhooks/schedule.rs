@@ -35,18 +35,20 @@ pub enum Next {
 /// The tries of one event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Course {
-    pub tries: u32,
+pub struct Tries {
+    /// How many there were.
+    #[serde(rename = "tries")]
+    pub count: u32,
     /// Of these, the ones that were answered by 3xx or 4xx.
     pub refusals: u32,
     /// When the first try failed.
     pub since: Option<Timestamp>,
 }
 
-impl Course {
+impl Tries {
     /// The receiver seems to be away: it has taken the event neither at once nor soon after, and has never refused it.
     pub fn is_away(&self) -> bool {
-        self.tries > 1 && self.refusals == 0
+        self.count > 1 && self.refusals == 0
     }
 }
 
@@ -78,19 +80,19 @@ impl Default for Schedule {
 
 impl Schedule {
     /// Records an answer that arrived at `now`. The last try before the patience ends is at its end, not after it.
-    pub fn after(&self, course: &mut Course, answer: &RequestResult, now: Timestamp) -> Next {
+    pub fn after(&self, tries: &mut Tries, answer: &RequestResult, now: Timestamp) -> Next {
         match answer {
             RequestResult::Taken => return Next::Taken,
             RequestResult::Gone => return Next::Pause,
             RequestResult::Unsent(_) => return Next::Again(now + self.wait(0)),
             RequestResult::Later(_) => {}
-            RequestResult::Refused(_) => course.refusals += 1,
+            RequestResult::Refused(_) => tries.refusals += 1,
         }
-        let since = *course.since.get_or_insert(now);
-        let wait = self.wait(course.tries);
-        course.tries += 1;
+        let since = *tries.since.get_or_insert(now);
+        let wait = self.wait(tries.count);
+        tries.count += 1;
         if matches!(answer, RequestResult::Refused(_)) {
-            let is_over = course.refusals >= self.refusals;
+            let is_over = tries.refusals >= self.refusals;
             return if is_over { Next::Aside } else { Next::Again(now + wait) };
         }
         let end = since + self.patience;
@@ -116,11 +118,11 @@ mod tests {
 
     /// The times of the tries, in seconds after the first one, and what ended them.
     fn run(answers: impl Iterator<Item = RequestResult>) -> (Vec<i64>, Option<Next>) {
-        let (schedule, mut course, mut now, mut times) =
-            (Schedule::default(), Course::default(), start(), Vec::new());
+        let (schedule, mut tries, mut now, mut times) =
+            (Schedule::default(), Tries::default(), start(), Vec::new());
         for answer in answers {
             times.push(now.as_second() - start().as_second());
-            match schedule.after(&mut course, &answer, now) {
+            match schedule.after(&mut tries, &answer, now) {
                 Next::Again(due) => now = due,
                 end => return (times, Some(end)),
             }
@@ -162,33 +164,33 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_is_no_try() {
-        let (schedule, mut course) = (Schedule::default(), Course::default());
-        schedule.after(&mut course, &RequestResult::Unsent("no object".into()), start());
-        assert_eq!(course, Course::default());
+        let (schedule, mut tries) = (Schedule::default(), Tries::default());
+        schedule.after(&mut tries, &RequestResult::Unsent("no object".into()), start());
+        assert_eq!(tries, Tries::default());
     }
 
     proptest! {
         #[test]
         fn every_course_ends_or_goes_on_within_the_patience(kinds in prop::collection::vec(0..3_u8, 1..60)) {
-            let (schedule, mut course, mut now) = (Schedule::default(), Course::default(), start());
+            let (schedule, mut tries, mut now) = (Schedule::default(), Tries::default(), start());
             for kind in kinds {
                 let answer = match kind {
                     0 => RequestResult::Later(String::new()),
                     1 => RequestResult::Refused(String::new()),
                     _ => RequestResult::Unsent(String::new()),
                 };
-                match schedule.after(&mut course, &answer, now) {
+                match schedule.after(&mut tries, &answer, now) {
                     Next::Again(due) => {
                         prop_assert!(due > now);
                         prop_assert!(due.duration_since(now) <= schedule.waits[5].try_into().unwrap());
                         now = due;
                     }
                     Next::Aside => {
-                        prop_assert_eq!(course.refusals, 3);
+                        prop_assert_eq!(tries.refusals, 3);
                         return Ok(());
                     }
                     Next::Pause => {
-                        prop_assert!(now.duration_since(course.since.unwrap()) >= schedule.patience.try_into().unwrap());
+                        prop_assert!(now.duration_since(tries.since.unwrap()) >= schedule.patience.try_into().unwrap());
                         return Ok(());
                     }
                     Next::Taken => prop_assert!(false, "nothing was taken"),

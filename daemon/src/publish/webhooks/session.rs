@@ -85,11 +85,11 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A sentence, when the server does not answer or refuses.
     pub async fn open(delivery: &'a mut Delivery, lease: &'a mut Lease) -> Result<Session<'a>, String> {
-        let around = &delivery.around;
+        let handles = &delivery.handles;
         let reader =
-            EventReader::open(&around.jetstream, &around.nats, &delivery.webhook, delivery.began).await?;
+            EventReader::open(&handles.jetstream, &handles.nats, &delivery.webhook, delivery.began).await?;
         let state = reader.state().await?;
-        let deliveries = Deliveries::new(around.schedule.clone(), lease.record.lines.clone());
+        let deliveries = Deliveries::new(handles.schedule.clone(), lease.record.backlogs.clone());
         let session = Session {
             expected: state.consumer.delivered.consumer_sequence + 1,
             gathering: (state.consumer.num_ack_pending > 0).then(|| Gathering::of(&state.consumer)),
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
         let end = self.pump().await;
         let grace = match end {
             End::Stop if self.delivery.ends.is_cancelled() => PARTING,
-            _ => self.delivery.around.schedule.timeout,
+            _ => self.delivery.handles.schedule.timeout,
         };
         let deadline = Instant::now() + grace;
         while let Ok(Some(answered)) = tokio::time::timeout_at(deadline, self.running.join_next()).await {
@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
     }
 
     async fn pump(&mut self) -> End {
-        let mut ticks = interval(self.delivery.around.nats.ack_wait / 3);
+        let mut ticks = interval(self.delivery.handles.nats.ack_wait / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         loop {
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// When a line is due, or the record is to be written again.
+    /// When a backlog is due, or the record is to be written again.
     fn wakes_at(&self) -> Instant {
         let mut wait = Duration::from_secs(3_600);
         if self.running.len() < AT_A_TIME
@@ -218,7 +218,7 @@ impl<'a> Session<'a> {
         };
         let (outcome, answer) = match answered {
             Answered::Held(answer) => (self.deliveries.held_answered(job, &answer, now), answer),
-            Answered::Line(found) => {
+            Answered::Backlog(found) => {
                 let answer = match &found {
                     Found::Event(_, answer) => answer.clone(),
                     Found::Nothing { .. } => RequestResult::Unsent("the stream has removed it".into()),
@@ -259,7 +259,7 @@ impl<'a> Session<'a> {
 
     /// Writes the record, and acknowledges the events that are in it now.
     async fn store(&mut self) -> Stored {
-        self.lease.record.lines = self.deliveries.lines();
+        self.lease.record.backlogs = self.deliveries.backlogs();
         self.lease.record.paused.clone_from(&self.paused);
         match self.lease.store().await {
             Ok(true) => {}

@@ -33,7 +33,7 @@ pub struct View {
     /// Events that the consumer has not handed out.
     #[serde(skip)]
     pub pending: u64,
-    /// Events in memory and in lines.
+    /// Events in memory and in backlogs.
     #[serde(skip)]
     pub held: u64,
 }
@@ -66,18 +66,18 @@ impl View {
 
     pub(super) fn follow(&mut self, record: &Record) {
         self.paused.clone_from(&record.paused);
-        let lines = record.lines.iter().map(|line| Waiting {
-            job: line.job,
-            source: line.source.clone(),
-            events: line.events,
-            tries: line.course.tries,
-            since: line.course.since,
-            due: line.due,
-            answer: line.why.clone(),
+        let backlogs = record.backlogs.iter().map(|backlog| Waiting {
+            job: backlog.job,
+            source: backlog.source.clone(),
+            events: backlog.events,
+            tries: backlog.tries.count,
+            since: backlog.tries.since,
+            due: backlog.due,
+            answer: backlog.why.clone(),
         });
-        (self.waiting, self.set_aside) = lines.partition(|line| line.due.is_some());
+        (self.waiting, self.set_aside) = backlogs.partition(|backlog| backlog.due.is_some());
         if !self.delivering || self.paused.is_some() {
-            self.held = record.lines.iter().map(|line| line.events).sum();
+            self.held = record.backlogs.iter().map(|backlog| backlog.events).sum();
         }
     }
 }

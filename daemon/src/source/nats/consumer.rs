@@ -26,7 +26,7 @@ pub enum SourceError {
 impl Subject {
     /// The source's durable consumer: created if absent, changed if it was created for another config.
     pub(super) async fn consumer(&self) -> Result<PullConsumer, SourceError> {
-        self.around.jetstream.check_server()?;
+        self.handles.jetstream.check_server()?;
         let stream = self.stream().await?;
         let subject = self.config().subject.clone();
         captures(&stream.cached_info().config, &subject)?;
@@ -34,7 +34,7 @@ impl Subject {
         self.held.in_stream_of(stream.cached_info().created.unix_timestamp_nanos());
         // The bucket is created before the consumer, so a bucket that is younger than the consumer was lost once. Without the bucket
         // nothing is taken in, so a failure here needs no answer.
-        if let Err(unconfirmed) = self.around.claims.bucket_made().await {
+        if let Err(unconfirmed) = self.handles.claims.bucket_made().await {
             debug!(source = self.name, %unconfirmed, "the bucket did not answer; it is created with the first claim");
         }
         let durable = format!("hark_{}", self.name);
@@ -50,7 +50,7 @@ impl Subject {
         let named = format!(".{}.{durable}", self.stream.name);
         self.warn_of_change(&stream, &config, &named).await;
         let created = stream.create_consumer(config);
-        let created = self.around.jetstream.unless_refused(&[&named], created).await;
+        let created = self.handles.jetstream.unless_refused(&[&named], created).await;
         let consumer: PullConsumer = created
             .map_err(StreamError::from)?
             .map_err(|error| SourceError::Consumer { name: durable, reason: error.to_string() })?;
@@ -61,7 +61,7 @@ impl Subject {
     /// Warns that this daemon changes the consumer of another config: a daemon that still runs with that config is not informed.
     async fn warn_of_change(&self, stream: &Stream, config: &pull::Config, named: &str) {
         let Some(durable) = &config.durable_name else { return };
-        let found = self.around.jetstream.unless_refused(&[named], stream.consumer_info(durable)).await;
+        let found = self.handles.jetstream.unless_refused(&[named], stream.consumer_info(durable)).await;
         let Ok(Ok(found)) = found else { return };
         let was = found.config;
         if was.filter_subject != config.filter_subject || was.ack_wait != config.ack_wait {
@@ -78,9 +78,9 @@ impl Subject {
 
     async fn stream(&self) -> Result<Stream, SourceError> {
         if self.own_stream {
-            return Ok(ensure(&self.around.jetstream, self.stream.clone()).await?);
+            return Ok(ensure(&self.handles.jetstream, self.stream.clone()).await?);
         }
-        let found = find(&self.around.jetstream, &self.stream.name).await?;
+        let found = find(&self.handles.jetstream, &self.stream.name).await?;
         found.ok_or_else(|| SourceError::NoStream { name: self.stream.name.clone() })
     }
 }

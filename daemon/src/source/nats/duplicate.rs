@@ -23,7 +23,7 @@ impl Subject {
         if delivery <= PATIENT || !self.is_gone(claim.sequence()?, &claim.place).await {
             return None;
         }
-        match self.around.claims.move_to_duplicate(ticket, delivery, claim).await {
+        match self.handles.claims.move_to_duplicate(ticket, delivery, claim).await {
             Ok(moved) => {
                 let moved = moved?;
                 info!(job = %claim.job, gone = claim.place, place = ticket.place, former = %claim.owner, "the job's original message is gone; a duplicate takes its place");
@@ -38,7 +38,7 @@ impl Subject {
 
     /// Whether a message is no longer in the stream. `false` if the server does not answer.
     pub(super) async fn is_gone(&self, sequence: u64, place: &str) -> bool {
-        let Ok(stream) = self.around.jetstream.get_stream_no_info(&self.stream.name).await else {
+        let Ok(stream) = self.handles.jetstream.get_stream_no_info(&self.stream.name).await else {
             return false;
         };
         match stream.get_raw_message(sequence).await {

@@ -86,7 +86,7 @@ impl Subject {
             former = self.find_former_job(&delivery).await;
         }
         let id = former.unwrap_or_else(Uuid::now_v7);
-        let own_turn = self.around.claims.enter(id);
+        let own_turn = self.handles.claims.enter(id);
         let Claimed { verdict, mut claim, ticket } = self.claim(id, &delivery, known.as_ref()).await?;
         match (verdict, known) {
             (ClaimState::Mine | ClaimState::New, Some((job, _))) => {
@@ -107,7 +107,7 @@ impl Subject {
             (ClaimState::New | ClaimState::Mine, None) | (ClaimState::TakeOver, _) => {
                 // The job's former events do not show whether its audio had already been sent to the service.
                 claim.maybe_paid |= verdict == ClaimState::New;
-                let turn = if claim.job == id { own_turn } else { self.around.claims.enter(claim.job) };
+                let turn = if claim.job == id { own_turn } else { self.handles.claims.enter(claim.job) };
                 let Some(_turn) = turn else {
                     debug!(job = %claim.job, place, "another source is taking in a message of the same job");
                     self.later(&held_message.acker).await;
@@ -119,7 +119,7 @@ impl Subject {
                 {
                     return Ok(self.join(job.id, delivery.held_message).await?);
                 }
-                self.around.claims.let_go(claim.job).await?;
+                self.handles.claims.let_go(claim.job).await?;
                 let (job, refusal) = self.job(claim.job, ticket, &delivery, watching).await?;
                 self.take_over(&claim, delivery.key, job, refusal, delivery.held_message).await?;
             }
@@ -167,7 +167,7 @@ impl Subject {
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
         let (received, mut pause) = (Instant::now(), CLAIM_AGAIN);
         let claimed = loop {
-            match self.around.claims.claim(id, &mut ticket, message_id, held_message.delivery, known).await {
+            match self.handles.claims.claim(id, &mut ticket, message_id, held_message.delivery, known).await {
                 Err(_) if received.elapsed() < self.ack_wait() / 3 => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
@@ -205,7 +205,7 @@ impl Subject {
         job.maybe_paid = refusal.is_none() && may_have_lost_claim;
         self.held.hold(job.id, held_message);
         let taken = self
-            .around
+            .handles
             .ledger
             .write({
                 let (mut job, refusal) = (job.clone(), refusal.clone());
@@ -225,14 +225,14 @@ impl Subject {
         match taken {
             Taken::New => {
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
-                self.around.metrics.source_accepted.with_label_values(&[&self.name]).inc();
-                self.around.ledger.announce(job.id, Now::Owes(Duty::Prepare));
-                self.around.ledger.wake(Duty::Publish);
+                self.handles.metrics.source_accepted.with_label_values(&[&self.name]).inc();
+                self.handles.ledger.announce(job.id, Now::Owes(Duty::Prepare));
+                self.handles.ledger.wake(Duty::Publish);
                 Ok(())
             }
             // Two deliveries were taken in at the same time, and the other was written to the ledger first.
             Taken::Known(known) => {
-                job_spool::remove(&self.around.state_directory, job.id).await;
+                job_spool::remove(&self.handles.state_directory, job.id).await;
                 for message in self.held.release(job.id) {
                     self.join(known.id, message).await?;
                 }
@@ -244,7 +244,7 @@ impl Subject {
     /// The job and the pieces that the ledger has for a message's key.
     async fn known(&self, key: &str) -> Result<Option<(Job, Vec<Piece>)>, LedgerError> {
         let key = key.to_owned();
-        let ledger = &self.around.ledger;
+        let ledger = &self.handles.ledger;
         match ledger.read(move |connection| intake::find(connection, &key)).await? {
             Some(id) => ledger.find_whole(id).await,
             None => Ok(None),
@@ -256,10 +256,10 @@ impl Subject {
         // The message is held before the job is read: if the job settles in between, settling releases the message, or the job is
         // read as settled.
         self.held.hold(job, held_message);
-        match self.around.ledger.find(job).await? {
+        match self.handles.ledger.find(job).await? {
             // Kept audio stays: a sweep of the spool removes it in its time.
             Some(Job { stage: Stage::Settled { failed }, .. }) => self.settle(job, false, failed).await,
-            Some(_) => self.held.look_at(job, &self.around.ledger).await,
+            Some(_) => self.held.look_at(job, &self.handles.ledger).await,
             // Either another daemon has taken the job over, and the message waits until the job ends there; or the ledger has deleted the
             // job because of its age, which the next delivery of the message finds out.
             None => drop(self.held.release(job)),
@@ -275,8 +275,8 @@ impl Subject {
         held_message: HeldMessage,
     ) -> Result<(), LedgerError> {
         match known {
-            Some(job) if self.around.claims.is_mine(claim) => return self.join(job.id, held_message).await,
-            Some(job) if !job.stage.is_settled() => self.around.claims.let_go(job.id).await?,
+            Some(job) if self.handles.claims.is_mine(claim) => return self.join(job.id, held_message).await,
+            Some(job) if !job.stage.is_settled() => self.handles.claims.let_go(job.id).await?,
             _ => {}
         }
         self.held.hold(claim.job, held_message);

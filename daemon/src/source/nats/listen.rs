@@ -95,7 +95,7 @@ impl Subject {
             tokio::select! {
                 biased;
                 () = retire.cancelled() => return Ok(None),
-                () = async { self.around.ledger.admitted().await; self.switch.running().await } => {}
+                () = async { self.handles.ledger.admitted().await; self.switch.running().await } => {}
             }
             let now = self.connection();
             if std::mem::replace(connection, now) != now {
@@ -110,7 +110,7 @@ impl Subject {
             let asked_at = Instant::now();
             let next = tokio::select! {
                 biased;
-                next = next_message(consumer, &self.around.jetstream) => next,
+                next = next_message(consumer, &self.handles.jetstream) => next,
                 // The request ended with the old connection, and a message may have been lost with it.
                 () = self.reconnected(now) => continue,
             };
@@ -166,6 +166,6 @@ impl Subject {
 
     /// The number of connections that the client has made: identifies the current one.
     fn connection(&self) -> u64 {
-        self.around.jetstream.client().statistics().connects.load(Ordering::Relaxed)
+        self.handles.jetstream.client().statistics().connects.load(Ordering::Relaxed)
     }
 }

@@ -74,7 +74,7 @@ pub struct Subject {
     stream: stream::Config,
     /// Whether the stream is the daemon's own audio stream, which the daemon creates if it is absent. Any other stream has to exist.
     own_stream: bool,
-    around: Surroundings,
+    handles: Handles,
     held: Arc<Held>,
     health: Health,
     switch: Switch,
@@ -83,7 +83,7 @@ pub struct Subject {
 }
 
 /// What a source needs from the daemon.
-pub struct Surroundings {
+pub struct Handles {
     pub nats: Nats,
     pub jetstream: JetStream,
     pub ledger: Ledger,
@@ -108,19 +108,19 @@ pub struct Terms {
 
 impl Subject {
     /// Makes the source; it sends no request before [`Self::run`].
-    pub fn new(config: NatsSource, around: Surroundings) -> Self {
-        let own_stream = config.stream.is_empty() || config.stream == around.nats.audio_stream;
-        let name = if own_stream { around.nats.audio_stream.clone() } else { config.stream.clone() };
+    pub fn new(config: NatsSource, handles: Handles) -> Self {
+        let own_stream = config.stream.is_empty() || config.stream == handles.nats.audio_stream;
+        let name = if own_stream { handles.nats.audio_stream.clone() } else { config.stream.clone() };
         let stream = stream::Config {
             name,
             description: Some("Audio for Hark; a message goes when its recording is recognized".into()),
-            subjects: vec![Subjects::new(&around.nats.subject_prefix).audio()],
+            subjects: vec![Subjects::new(&handles.nats.subject_prefix).audio()],
             retention: RetentionPolicy::WorkQueue,
             storage: StorageType::File,
-            num_replicas: around.nats.replicas,
+            num_replicas: handles.nats.replicas,
             ..stream::Config::default()
         };
-        let ack_wait = around.nats.ack_wait;
+        let ack_wait = handles.nats.ack_wait;
         let (held, health) = (Arc::new(Held::new(ack_wait)), Health::new(ack_wait));
         Subject {
             name: config.name.clone(),
@@ -128,7 +128,7 @@ impl Subject {
             is_moved: AtomicBool::new(false),
             stream,
             own_stream,
-            around,
+            handles,
             held,
             health,
             switch: Switch::default(),
@@ -154,9 +154,9 @@ impl Subject {
     ) -> Result<(), SourceError> {
         // Tasks of their own: progress is acknowledged in time however long a message takes to be taken in.
         let mut others = JoinSet::new();
-        let (held, claims) = (Arc::clone(&self.held), self.around.claims.clone());
+        let (held, claims) = (Arc::clone(&self.held), self.handles.claims.clone());
         others.spawn(async move { held.keep_alive(&claims).await }.in_current_span());
-        let (held, ledger) = (Arc::clone(&self.held), self.around.ledger.clone());
+        let (held, ledger) = (Arc::clone(&self.held), self.handles.ledger.clone());
         others.spawn(async move { held.follow_changes(&ledger).await }.in_current_span());
         tokio::select! {
             outcome = async {
@@ -175,10 +175,10 @@ impl Subject {
     /// # Errors
     /// The stream does not capture it, or is the operator's own and not there.
     pub async fn fits(&self, subject: &str) -> Result<(), SourceError> {
-        if !self.around.jetstream.is_connected() {
+        if !self.handles.jetstream.is_connected() {
             return Ok(());
         }
-        match find(&self.around.jetstream, &self.stream.name).await {
+        match find(&self.handles.jetstream, &self.stream.name).await {
             Ok(Some(stream)) => Ok(captures(&stream.cached_info().config, subject)?),
             Ok(None) if !self.own_stream => Err(SourceError::NoStream { name: self.stream.name.clone() }),
             Ok(None) | Err(_) => Ok(()),
@@ -188,7 +188,7 @@ impl Subject {
     /// Takes another config of the same stream over: for the next message.
     pub async fn reconfigure(&self, config: NatsSource) {
         let before = std::mem::replace(&mut *self.config.write(), Arc::new(config));
-        let is_connected = self.around.jetstream.is_connected();
+        let is_connected = self.handles.jetstream.is_connected();
         if is_connected && before.allow_buckets != self.config().allow_buckets {
             self.make_uploads().await;
         }
@@ -211,7 +211,7 @@ impl Subject {
     }
 
     fn terms(&self) -> Arc<Terms> {
-        Arc::clone(&self.around.terms.read())
+        Arc::clone(&self.handles.terms.read())
     }
 
     /// To be called after the job's last event is stored: acknowledges the job's messages, or terminates them (`AckKind::Term`) if the input
@@ -221,7 +221,7 @@ impl Subject {
         for message in self.held.release(job) {
             let acknowledged = message.acker.double_ack_with(kind);
             let acknowledged =
-                self.around.jetstream.unless_refused(&[acknowledgement::NAMED], acknowledged).await;
+                self.handles.jetstream.unless_refused(&[acknowledgement::NAMED], acknowledged).await;
             self.health.acknowledged(acknowledged.as_ref().map(drop).map_err(ToString::to_string));
             let error = match acknowledged {
                 Ok(Ok(())) => continue,
@@ -231,7 +231,7 @@ impl Subject {
             warn!(%job, error, "the message's acknowledgement was not confirmed; it may be delivered once more");
         }
         if !keeps_audio {
-            job_spool::remove(&self.around.state_directory, job).await;
+            job_spool::remove(&self.handles.state_directory, job).await;
         }
     }
 
@@ -239,7 +239,7 @@ impl Subject {
     /// so; the bucket that Hark creates keeps it for a day.
     pub async fn delete_object(&self, job: &Job) {
         let Some(object) = &job.object else { return };
-        if let Err(error) = self.around.jetstream.delete_object(object).await {
+        if let Err(error) = self.handles.jetstream.delete_object(object).await {
             let ObjectRef { bucket, name } = object;
             warn!(job = %job.id, bucket, object = name, error, "the object of a recording that is over cannot be deleted; delete it by hand");
         }
@@ -250,7 +250,7 @@ impl Subject {
         if !self.config().allow_buckets.iter().any(|bucket| bucket == UPLOADS) {
             return;
         }
-        if let Err(error) = self.around.jetstream.uploads(&self.around.nats).await {
+        if let Err(error) = self.handles.jetstream.uploads(&self.handles.nats).await {
             warn!(
                 source = self.name,
                 error,
@@ -268,10 +268,10 @@ impl Subject {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match self.around.claims.bucket_made().await {
+            match self.handles.claims.bucket_made().await {
                 Ok(made) if written == Some(made) => {}
                 Ok(made) => {
-                    if self.around.claims.update_all(&self.name, made).await? {
+                    if self.handles.claims.update_all(&self.name, made).await? {
                         written = Some(made);
                     }
                 }
@@ -288,7 +288,7 @@ impl Subject {
 
     /// `nats.ack_wait`.
     fn ack_wait(&self) -> Duration {
-        self.around.nats.ack_wait
+        self.handles.nats.ack_wait
     }
 }
 

@@ -38,9 +38,9 @@ impl Subject {
         let origin = match input {
             Input::Audio => {
                 recording.sha256 =
-                    Some(spool::write(&self.around.state_directory, id, payload, watching).await?);
+                    Some(spool::write(&self.handles.state_directory, id, payload, watching).await?);
                 recording.bytes = Some(payload.len() as u64);
-                self.around.ledger.spooled(payload.len() as u64);
+                self.handles.ledger.spooled(payload.len() as u64);
                 Origin::Spool { file: id.to_string() }
             }
             Input::Url(url) => {

@@ -88,7 +88,7 @@ impl Subject {
     pub(super) async fn remove_kept(&self, consumer: &PullConsumer) -> Result<bool, NotNow> {
         let seen = consumer.get_info().await.map_err(NotNow::broker)?;
         let acknowledged = seen.ack_floor.stream_sequence;
-        let stream = self.around.jetstream.get_stream(&self.stream.name).await.map_err(NotNow::broker)?;
+        let stream = self.handles.jetstream.get_stream(&self.stream.name).await.map_err(NotNow::broker)?;
         // With any other retention the stream keeps acknowledged messages, as its operator configured.
         if stream.cached_info().config.retention != RetentionPolicy::WorkQueue {
             return Ok(true);
@@ -119,21 +119,21 @@ impl Subject {
 
     async fn is_over(&self, message_id: Option<&str>, place: &str) -> Result<bool, NotNow> {
         let key = self.intake_key(message_id, place);
-        let ledger = &self.around.ledger;
+        let ledger = &self.handles.ledger;
         if let Some(id) = ledger.read(move |connection| intake::find(connection, &key)).await?
             && ledger.find(id).await?.is_some_and(|job| job.stage.is_settled())
         {
             return Ok(true);
         }
         let ticket = Ticket { key: claim::key(message_id, place), place: place.to_owned() };
-        self.around.claims.is_over(&ticket, message_id).await.map_err(NotNow::broker)
+        self.handles.claims.is_over(&ticket, message_id).await.map_err(NotNow::broker)
     }
 
     /// The first message of the source's subject at or after a sequence number of the stream, as stored.
     async fn stored(&self, from: u64) -> Result<Option<RawMessage>, NotNow> {
         let subject = format!("STREAM.MSG.GET.{}", self.stream.name);
         let request = json!({"seq": from, "next_by_subj": self.config().subject});
-        match self.around.jetstream.request(subject, &request).await.map_err(NotNow::broker)? {
+        match self.handles.jetstream.request(subject, &request).await.map_err(NotNow::broker)? {
             Response::Ok(Stored { message }) => Ok(Some(message)),
             Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             Response::Err { error } => Err(NotNow::broker(error)),
@@ -158,7 +158,7 @@ impl Subject {
             description: None,
             length: 0,
         };
-        Message { message, context: (*self.around.jetstream).clone() }
+        Message { message, context: (*self.handles.jetstream).clone() }
     }
 }
 

@@ -27,18 +27,18 @@ impl Subject {
     ) -> Result<(), LedgerError> {
         let (job, pieces) = claim.resume(job);
         let failures = pieces.iter().map(|piece| piece.failures).sum();
-        let stored = match self.around.fence.clone().append_fence_event(job.clone(), failures).await {
+        let stored = match self.handles.fence.clone().append_fence_event(job.clone(), failures).await {
             Ok(stored) => stored,
             Err(reason) => {
                 warn!(job = %job.id, reason, "the job cannot be continued now; it is tried again when its message is redelivered");
-                spool::remove(&self.around.state_directory, job.id).await;
+                spool::remove(&self.handles.state_directory, job.id).await;
                 return Ok(());
             }
         };
         if stored.over {
             info!(job = %job.id, "the job's last event is stored already");
             let over = Job { stage: Stage::Settled { failed: false }, ..job };
-            if let Err(unconfirmed) = self.around.claims.write(&over, &[]).await {
+            if let Err(unconfirmed) = self.handles.claims.write(&over, &[]).await {
                 warn!(job = %over.id, %unconfirmed, "the bucket does not record that this job is over");
             }
             self.held.hold(over.id, held_message);
@@ -51,7 +51,7 @@ impl Subject {
         let (job, pieces) = continue_job(job, pieces, stored, &terms.policy.prices);
         info!(job = %job.id, source = job.source, sequence = job.sequence, stage = ?job.stage, "taken over");
         let (id, policy) = (job.id, terms.policy.clone());
-        let adopted = self.around.ledger.write(move |connection| {
+        let adopted = self.handles.ledger.write(move |connection| {
             let now = Timestamp::now();
             jobs::adopt(connection, &job, &pieces, published.clone(), &events, stream_seq)?;
             intake::remember(connection, &key, job.id)?;
@@ -75,9 +75,9 @@ impl Subject {
         });
         let stage = adopted.await?.map(|job| job.stage);
         info!(job = %id, ?stage, "the job continues on this daemon");
-        self.around.metrics.source_accepted.with_label_values(&[&self.name]).inc();
-        self.around.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
-        self.around.ledger.wake_all();
+        self.handles.metrics.source_accepted.with_label_values(&[&self.name]).inc();
+        self.handles.ledger.announce(id, stage.and_then(|stage| stage.duty()).map_or(Now::Waits, Now::Owes));
+        self.handles.ledger.wake_all();
         // Joined only after the job is in the ledger: the ledger's changes may still report this id as forgotten, and the source would
         // then release the message.
         self.join(id, held_message).await

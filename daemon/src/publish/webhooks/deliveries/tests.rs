@@ -14,21 +14,21 @@ fn id(job: u8) -> Uuid {
 }
 
 /// A stream, its consumer, a bucket and a receiver around the deliveries.
-struct Around {
+struct World {
     stream: Vec<(u64, u8)>,
     /// Sequences that the consumer has not had an acknowledgement of.
     unacknowledged: Vec<u64>,
     handed: usize,
-    bucket: Vec<Line>,
+    bucket: Vec<Backlog>,
     deliveries: Deliveries<()>,
     /// What the receiver took: job and sequence.
     taken: Vec<(u8, u64)>,
     now: Timestamp,
 }
 
-impl Around {
-    fn new() -> Around {
-        Around {
+impl World {
+    fn new() -> World {
+        World {
             stream: Vec::new(),
             unacknowledged: Vec::new(),
             handed: 0,
@@ -54,8 +54,8 @@ impl Around {
     }
 
     fn store(&mut self) {
-        let Some(lines) = self.deliveries.to_store() else { return };
-        self.bucket = lines;
+        let Some(backlogs) = self.deliveries.to_store() else { return };
+        self.bucket = backlogs;
         for event in self.deliveries.stored() {
             self.unacknowledged.retain(|sequence| *sequence != event.sequence);
         }
@@ -63,8 +63,8 @@ impl Around {
 
     /// The daemon is killed before the acknowledgements of what it stored have left.
     fn store_and_crash(&mut self) {
-        if let Some(lines) = self.deliveries.to_store() {
-            self.bucket = lines;
+        if let Some(backlogs) = self.deliveries.to_store() {
+            self.bucket = backlogs;
         }
         self.crash();
     }
@@ -94,10 +94,12 @@ impl Around {
                 }
                 true
             }
-            Some(Work::Line(line)) => {
-                let job = line.job.as_u128() as u8;
-                let next =
-                    self.stream.iter().find(|(at, of)| *of == job && *at >= line.first && *at <= line.last);
+            Some(Work::Backlog(backlog)) => {
+                let job = backlog.job.as_u128() as u8;
+                let next = self
+                    .stream
+                    .iter()
+                    .find(|(at, of)| *of == job && *at >= backlog.first && *at <= backlog.last);
                 let found = match next {
                     Some((sequence, _)) => {
                         if answer == RequestResult::Taken {
@@ -105,9 +107,9 @@ impl Around {
                         }
                         Found::Event(*sequence, answer)
                     }
-                    None => Found::Nothing { until: line.last },
+                    None => Found::Nothing { until: backlog.last },
                 };
-                self.deliveries.line_answered(line.job, found, self.now);
+                self.deliveries.line_answered(backlog.job, found, self.now);
                 true
             }
         }
@@ -147,58 +149,60 @@ impl Around {
         assert_eq!(self.firsts(), wanted, "every event, in the order of its job");
         assert_eq!(self.unacknowledged, Vec::<u64>::new());
         assert!(
-            self.deliveries.lines().is_empty() && self.deliveries.events == 0 && self.deliveries.bytes == 0,
+            self.deliveries.backlogs().is_empty()
+                && self.deliveries.events == 0
+                && self.deliveries.bytes == 0,
             "{:?}",
             self.deliveries
         );
-        assert_eq!(self.bucket, Vec::<Line>::new());
+        assert_eq!(self.bucket, Vec::<Backlog>::new());
     }
 }
 
 #[test]
 fn other_jobs_go_on_while_one_waits_and_its_later_events_wait_with_it() {
-    let mut around = Around::new();
-    around.stream = vec![(1, 1), (2, 1), (3, 2), (4, 1)];
-    around.feed(9);
-    assert!(around.request(RequestResult::Later("503".into())));
-    assert!(around.request(RequestResult::Taken));
-    assert!(!around.request(RequestResult::Taken), "the line is due in five seconds");
-    assert_eq!(around.taken, [(2, 3)]);
-    let line = &around.deliveries.lines()[0];
-    assert_eq!((line.first, line.last, line.events, line.why.as_str()), (1, 4, 3, "503"));
-    assert_eq!(around.unacknowledged, [1, 2, 4], "until the line is stored");
-    around.store();
-    assert_eq!(around.unacknowledged, Vec::<u64>::new());
-    assert_eq!(around.deliveries.next_due(), Some(start() + Duration::from_secs(5)));
-    around.now += Duration::from_secs(5);
-    while around.request(RequestResult::Taken) {}
-    around.store();
-    around.assert_kept();
+    let mut world = World::new();
+    world.stream = vec![(1, 1), (2, 1), (3, 2), (4, 1)];
+    world.feed(9);
+    assert!(world.request(RequestResult::Later("503".into())));
+    assert!(world.request(RequestResult::Taken));
+    assert!(!world.request(RequestResult::Taken), "the backlog is due in five seconds");
+    assert_eq!(world.taken, [(2, 3)]);
+    let backlog = &world.deliveries.backlogs()[0];
+    assert_eq!((backlog.first, backlog.last, backlog.events, backlog.why.as_str()), (1, 4, 3, "503"));
+    assert_eq!(world.unacknowledged, [1, 2, 4], "until the backlog is stored");
+    world.store();
+    assert_eq!(world.unacknowledged, Vec::<u64>::new());
+    assert_eq!(world.deliveries.next_due(), Some(start() + Duration::from_secs(5)));
+    world.now += Duration::from_secs(5);
+    while world.request(RequestResult::Taken) {}
+    world.store();
+    world.assert_kept();
 }
 
 #[test]
 fn what_is_set_aside_waits_for_an_operator_and_is_counted() {
-    let mut around = Around::new();
-    around.stream = vec![(1, 1), (2, 1)];
-    around.feed(9);
+    let mut world = World::new();
+    world.stream = vec![(1, 1), (2, 1)];
+    world.feed(9);
     for _ in 0..3 {
-        around.now += Duration::from_secs(60);
-        assert!(around.request(RequestResult::Refused("404".into())));
+        world.now += Duration::from_secs(60);
+        assert!(world.request(RequestResult::Refused("404".into())));
     }
-    around.now += Duration::from_secs(86_400);
-    assert!(!around.request(RequestResult::Taken), "no try by itself");
-    assert_eq!((around.deliveries.lines()[0].due, around.deliveries.waiting()), (None, 2));
-    around.deliveries.resume(around.now);
-    assert!(!around.request(RequestResult::Taken), "resuming is not retrying");
-    assert_eq!(around.deliveries.retry(around.now), 2);
-    around.finish();
-    around.assert_kept();
+    world.now += Duration::from_secs(86_400);
+    assert!(!world.request(RequestResult::Taken), "no try by itself");
+    assert_eq!((world.deliveries.backlogs()[0].due, world.deliveries.waiting()), (None, 2));
+    world.deliveries.resume(world.now);
+    assert!(!world.request(RequestResult::Taken), "resuming is not retrying");
+    assert_eq!(world.deliveries.retry(world.now), 2);
+    world.finish();
+    world.assert_kept();
 }
 
 #[test]
 fn a_receiver_that_takes_nothing_pauses_the_webhook_before_the_memory_grows() {
-    let mut around = Around::new();
-    around.stream = (0..5_000).map(|at| (at + 1, 0)).collect();
+    let mut world = World::new();
+    world.stream = (0..5_000).map(|at| (at + 1, 0)).collect();
     // Each event of a job of its own.
     let mut deliveries: Deliveries<()> =
         Deliveries::new(Schedule { refusals: 1, ..Schedule::default() }, Vec::new());
@@ -231,51 +235,51 @@ fn a_receiver_that_is_away_stops_the_feed_before_the_memory_grows() {
         deliveries.held_answered(job, &RequestResult::Later("503".into()), start());
         deliveries.stored();
     }
-    assert_eq!((deliveries.lines().len(), deliveries.events), (LINES, 0));
+    assert_eq!((deliveries.backlogs().len(), deliveries.events), (BACKLOGS, 0));
 }
 
 /// So many jobs wait for half a minute, as the receiver was away for two tries.
-fn away(jobs: u8) -> Around {
-    let mut around = Around::new();
-    around.stream = (1..=jobs).map(|job| (u64::from(job), job)).collect();
-    around.feed(usize::MAX);
+fn away(jobs: u8) -> World {
+    let mut world = World::new();
+    world.stream = (1..=jobs).map(|job| (u64::from(job), job)).collect();
+    world.feed(usize::MAX);
     for _ in 0..2 {
-        around.now += Duration::from_secs(5);
-        while around.request(RequestResult::Later("503".into())) {}
+        world.now += Duration::from_secs(5);
+        while world.request(RequestResult::Later("503".into())) {}
     }
-    around
+    world
 }
 
 #[test]
 fn a_receiver_that_is_back_gets_at_once_what_waits_sixteen_jobs_at_a_time() {
-    let mut around = away(100);
-    around.stream.push((101, 101));
-    around.feed(1);
-    let due = |around: &Around| {
-        around.deliveries.lines().iter().filter(|line| line.due <= Some(around.now)).count()
+    let mut world = away(100);
+    world.stream.push((101, 101));
+    world.feed(1);
+    let due = |world: &World| {
+        world.deliveries.backlogs().iter().filter(|backlog| backlog.due <= Some(world.now)).count()
     };
-    assert!(around.request(RequestResult::Taken), "a job that comes in");
+    assert!(world.request(RequestResult::Taken), "a job that comes in");
     for left in (1..=100).rev() {
-        assert_eq!(due(&around), left.min(16));
-        assert!(around.request(RequestResult::Taken));
+        assert_eq!(due(&world), left.min(16));
+        assert!(world.request(RequestResult::Taken));
     }
-    around.store();
-    around.assert_kept();
+    world.store();
+    world.assert_kept();
 }
 
 #[test]
 fn an_event_at_which_the_receiver_fails_alone_is_tried_early_once() {
-    let mut around = away(1);
-    let own = around.now + Duration::from_secs(30);
-    around.stream.extend([(2, 2), (3, 2), (4, 2)]);
-    around.feed(3);
-    assert!(around.request(RequestResult::Taken), "another job");
-    assert!(around.request(RequestResult::Later("500".into())), "the early try");
-    assert!(around.request(RequestResult::Taken) && around.request(RequestResult::Taken));
-    assert!(!around.request(RequestResult::Taken), "it waits for its own time");
-    assert_eq!((around.deliveries.next_due(), around.deliveries.lines()[0].course.tries), (Some(own), 2));
-    around.finish();
-    around.assert_kept();
+    let mut world = away(1);
+    let own = world.now + Duration::from_secs(30);
+    world.stream.extend([(2, 2), (3, 2), (4, 2)]);
+    world.feed(3);
+    assert!(world.request(RequestResult::Taken), "another job");
+    assert!(world.request(RequestResult::Later("500".into())), "the early try");
+    assert!(world.request(RequestResult::Taken) && world.request(RequestResult::Taken));
+    assert!(!world.request(RequestResult::Taken), "it waits for its own time");
+    assert_eq!((world.deliveries.next_due(), world.deliveries.backlogs()[0].tries.count), (Some(own), 2));
+    world.finish();
+    world.assert_kept();
 }
 
 #[test]
@@ -290,15 +294,15 @@ fn a_window_has_so_many_events_and_bytes() {
 
 #[test]
 fn what_the_stream_removed_from_a_line_is_counted() {
-    let mut around = Around::new();
-    around.stream = vec![(1, 1), (2, 1), (3, 1)];
-    around.feed(9);
-    around.request(RequestResult::Later("503".into()));
-    let line = Found::Event(3, RequestResult::Taken);
-    around.now += Duration::from_secs(5);
-    assert!(matches!(around.deliveries.start(around.now), Some(Work::Line(_))));
-    assert_eq!(around.deliveries.line_answered(id(1), line, around.now).removed, 2);
-    assert!(around.deliveries.lines().is_empty());
+    let mut world = World::new();
+    world.stream = vec![(1, 1), (2, 1), (3, 1)];
+    world.feed(9);
+    world.request(RequestResult::Later("503".into()));
+    let backlog = Found::Event(3, RequestResult::Taken);
+    world.now += Duration::from_secs(5);
+    assert!(matches!(world.deliveries.start(world.now), Some(Work::Backlog(_))));
+    assert_eq!(world.deliveries.line_answered(id(1), backlog, world.now).removed, 2);
+    assert!(world.deliveries.backlogs().is_empty());
 }
 
 /// One step of a history.
@@ -328,41 +332,41 @@ proptest! {
     fn every_event_is_taken_in_the_order_of_its_job_whatever_is_answered_or_killed(
         jobs in prop::collection::vec(0..4_u8, 1..30), steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut around = Around::new();
-        around.stream = jobs.iter().zip(1..).map(|(job, sequence)| (sequence, *job)).collect();
+        let mut world = World::new();
+        world.stream = jobs.iter().zip(1..).map(|(job, sequence)| (sequence, *job)).collect();
         for step in steps {
             match step {
-                Step::Feed(most) => around.feed(most),
-                Step::Request(0) => drop(around.request(RequestResult::Later("503".into()))),
-                Step::Request(1) => drop(around.request(RequestResult::Refused("404".into()))),
-                Step::Request(2) => drop(around.request(RequestResult::Gone)),
-                Step::Request(3) => drop(around.request(RequestResult::Unsent("no object".into()))),
-                Step::Request(_) => drop(around.request(RequestResult::Taken)),
-                Step::Store => around.store(),
-                Step::Crash => around.crash(),
-                Step::StoreAndCrash => around.store_and_crash(),
-                Step::Wait(seconds) => around.now += Duration::from_secs(seconds.into()),
+                Step::Feed(most) => world.feed(most),
+                Step::Request(0) => drop(world.request(RequestResult::Later("503".into()))),
+                Step::Request(1) => drop(world.request(RequestResult::Refused("404".into()))),
+                Step::Request(2) => drop(world.request(RequestResult::Gone)),
+                Step::Request(3) => drop(world.request(RequestResult::Unsent("no object".into()))),
+                Step::Request(_) => drop(world.request(RequestResult::Taken)),
+                Step::Store => world.store(),
+                Step::Crash => world.crash(),
+                Step::StoreAndCrash => world.store_and_crash(),
+                Step::Wait(seconds) => world.now += Duration::from_secs(seconds.into()),
             }
         }
-        around.finish();
-        around.assert_kept();
+        world.finish();
+        world.assert_kept();
     }
 }
 
 #[test]
 fn of_a_forgotten_job_nothing_is_sent_and_others_go_on() {
-    let mut around = Around::new();
-    around.stream = vec![(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)];
-    around.feed(4);
-    assert!(around.request(RequestResult::Later("503".into())), "job 1 waits in a line");
-    around.store();
-    assert_eq!(around.deliveries.forget(id(1)), 2);
-    assert_eq!(around.deliveries.forget(id(2)), 2, "in memory");
-    around.store();
-    assert_eq!((around.bucket.len(), around.unacknowledged.len()), (0, 0));
-    around.feed(1);
-    while around.request(RequestResult::Taken) {}
-    assert_eq!(around.taken, [(3, 5)]);
-    assert_eq!(around.deliveries.forget(id(1)), 0);
-    assert_eq!(around.deliveries.waiting(), 0);
+    let mut world = World::new();
+    world.stream = vec![(1, 1), (2, 2), (3, 1), (4, 2), (5, 3)];
+    world.feed(4);
+    assert!(world.request(RequestResult::Later("503".into())), "job 1 waits in a backlog");
+    world.store();
+    assert_eq!(world.deliveries.forget(id(1)), 2);
+    assert_eq!(world.deliveries.forget(id(2)), 2, "in memory");
+    world.store();
+    assert_eq!((world.bucket.len(), world.unacknowledged.len()), (0, 0));
+    world.feed(1);
+    while world.request(RequestResult::Taken) {}
+    assert_eq!(world.taken, [(3, 5)]);
+    assert_eq!(world.deliveries.forget(id(1)), 0);
+    assert_eq!(world.deliveries.waiting(), 0);
 }

@@ -21,10 +21,10 @@ pub(super) struct Sent {
 /// What came of it.
 pub(super) enum Answered {
     Held(RequestResult),
-    Line(Found),
+    Backlog(Found),
 }
 
-/// Sends an event in memory, or the first event of a line.
+/// Sends an event in memory, or the first event of a backlog.
 pub(super) async fn send(receiver: &Receiver, reader: &Reader, work: Work<jetstream::Message>) -> Sent {
     match work {
         Work::Held(event) => {
@@ -33,18 +33,18 @@ pub(super) async fn send(receiver: &Receiver, reader: &Reader, work: Work<jetstr
             let (answer, lacks_segments) = send_whole(receiver, reader, &headers, payload).await;
             Sent { job: event.job, answered: Answered::Held(answer), lacks_segments }
         }
-        Work::Line(line) => {
+        Work::Backlog(backlog) => {
             let mut lacks_segments = false;
-            let found = match reader.first(&line).await {
+            let found = match reader.first(&backlog).await {
                 Ok(Some(message)) => {
                     let sent = send_whole(receiver, reader, &message.headers, message.payload).await;
                     lacks_segments = sent.1;
                     Found::Event(message.sequence, sent.0)
                 }
-                Ok(None) => Found::Nothing { until: line.last },
+                Ok(None) => Found::Nothing { until: backlog.last },
                 Err(reason) => Found::Unknown(reason),
             };
-            Sent { job: line.job, answered: Answered::Line(found), lacks_segments }
+            Sent { job: backlog.job, answered: Answered::Backlog(found), lacks_segments }
         }
     }
 }
