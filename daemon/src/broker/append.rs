@@ -14,7 +14,7 @@ use super::{JetStream, Refused};
 
 /// Where an event has to be appended.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Position<'a> {
     /// The stream of events.
     pub stream: &'a str,
     /// The subjects of all events of its job.
@@ -49,20 +49,20 @@ pub enum AppendError {
 /// Why the event was not stored, as far as is known.
 pub async fn append(
     jetstream: &JetStream,
-    place: Place<'_>,
+    position: Position<'_>,
     subject: &str,
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Result<u64, AppendError> {
-    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, place.expected.to_string());
-    headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", place.of_job);
-    headers.insert(NATS_EXPECTED_STREAM, place.stream);
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, position.expected.to_string());
+    headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", position.of_job);
+    headers.insert(NATS_EXPECTED_STREAM, position.stream);
     let message = PublishMessage::build().headers(headers).payload(body);
     let named = format!("\"{subject}\"");
     let publish = async { jetstream.send_publish(subject.to_owned(), message).await?.await };
     match jetstream.unless_refused(&[&named], publish).await? {
         Ok(stored) => Ok(stored.sequence),
-        Err(error) => Err(Box::pin(reason(jetstream, place.stream, &error)).await),
+        Err(error) => Err(Box::pin(reason(jetstream, position.stream, &error)).await),
     }
 }
 

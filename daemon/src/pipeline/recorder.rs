@@ -9,7 +9,7 @@ use hark_sdk::{Level, abi};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::wire::{self, Answer, FromChild, Outcome, Said};
+use super::wire::{self, Answer, Emitted, FromChild, Outcome};
 
 /// Characters that a log line keeps.
 const LONGEST_LINE: usize = 1024;
@@ -100,14 +100,14 @@ impl Recorder {
     pub fn emit(&self, kind: &[u8], json: &[u8]) -> bool {
         let kind = line(kind);
         let body = emission::emitted(&self.plugin, &kind, json);
-        self.call.lock().take(body, json.len(), || Ok(Said::Emit { json: raw(&kind, json)?, kind }))
+        self.call.lock().take(body, json.len(), || Ok(Emitted::Emit { json: raw(&kind, json)?, kind }))
     }
 
     /// `annotate`; false: refused.
     pub fn annotate(&self, name: &[u8], json: &[u8]) -> bool {
         let name = line(name);
         let body = emission::annotated(&self.plugin, &name, json);
-        self.call.lock().take(body, json.len(), || Ok(Said::Annotate { json: raw(&name, json)?, name }))
+        self.call.lock().take(body, json.len(), || Ok(Emitted::Annotate { json: raw(&name, json)?, name }))
     }
 
     /// `replace`; false: refused.
@@ -166,7 +166,7 @@ impl Call {
         &mut self,
         body: Result<Body, Rubbish>,
         bytes: usize,
-        said: impl FnOnce() -> Result<Said, Rubbish>,
+        said: impl FnOnce() -> Result<Emitted, Rubbish>,
     ) -> bool {
         let taken = body.and_then(|body| match self.running {
             true => self.allowance.take(&body, bytes).and_then(|()| said()),

@@ -146,7 +146,7 @@ impl Description {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     pub outcome: Outcome,
-    pub said: Vec<Said>,
+    pub said: Vec<Emitted>,
     pub replaced: Option<Box<RawValue>>,
     /// If something that the plugin emitted was refused: how many emissions, and the reasons of the first.
     pub refused: Option<String>,
@@ -174,7 +174,7 @@ pub fn clean(text: &str) -> String {
 /// One call of `emit` or `annotate`, with its JSON not parsed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Said {
+pub enum Emitted {
     Emit { kind: String, json: Box<RawValue> },
     Annotate { name: String, json: Box<RawValue> },
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Claims, StoredEvents};
 use crate::broker::JetStream;
-use crate::broker::append::{AppendError, Place, append};
+use crate::broker::append::{AppendError, Position, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
 use crate::broker::stream::find;
@@ -116,8 +116,8 @@ impl Fence {
         let fitted = large::fit(&self.jetstream, &self.nats, event.job, &kind, &body, largest).await;
         let body = fitted.map_err(|unfit| unfit.to_string())?;
         let subject = self.subjects.event(&kind, &event.source, event.job);
-        let place = Place { stream: &self.nats.events_stream, of_job, expected };
-        let append = append(&self.jetstream, place, &subject, headers, body);
+        let position = Position { stream: &self.nats.events_stream, of_job, expected };
+        let append = append(&self.jetstream, position, &subject, headers, body);
         match append.await {
             Ok(stream_seq) => Ok(Some(stream_seq)),
             Err(AppendError::OutOfOrder) => Ok(None),

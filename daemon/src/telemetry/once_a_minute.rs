@@ -9,13 +9,13 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 /// Decides when a message is logged: at first, and then once a minute. Clones share the minute.
 #[derive(Debug, Clone, Default)]
-pub struct OnceAMinute(Arc<Mutex<Said>>);
+pub struct OnceAMinute(Arc<Mutex<Logged>>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Logged {
     last: Option<Instant>,
     /// Occurrences since then that were not logged.
-    unsaid: u64,
+    not_logged: u64,
 }
 
 impl OnceAMinute {
@@ -31,12 +31,12 @@ impl OnceAMinute {
 
     fn count_at(&self, now: Instant) -> Option<u64> {
         let mut said = self.0.lock();
-        said.unsaid += 1;
+        said.not_logged += 1;
         if said.last.is_some_and(|last| now.saturating_duration_since(last) < REMINDER) {
             return None;
         }
         said.last = Some(now);
-        Some(std::mem::take(&mut said.unsaid))
+        Some(std::mem::take(&mut said.not_logged))
     }
 }
 

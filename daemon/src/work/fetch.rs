@@ -58,8 +58,8 @@ impl Tools {
         piece: Option<&PieceTask>,
     ) -> Result<Option<Job>, LedgerError> {
         let place = match (&job.origin, &job.object) {
-            (Origin::Url { url }, _) => Place::Url(url),
-            (Origin::Object, Some(object)) => Place::Object(object),
+            (Origin::Url { url }, _) => Remote::Url(url),
+            (Origin::Object, Some(object)) => Remote::Object(object),
             _ => return Ok(Some(job)),
         };
         let fetched = tokio::select! {
@@ -97,7 +97,7 @@ impl Tools {
             || self.route(job).is_ok_and(|route| needs_bytes(route, self.settings.recognizers.profiles()))
     }
 
-    async fn fetched(&self, job: &Job, place: Place<'_>) -> Result<Fetched, NotFetched> {
+    async fn fetched(&self, job: &Job, place: Remote<'_>) -> Result<Fetched, NotFetched> {
         let (folder, into) =
             (spool::folder(&self.state_directory), spool::file(&self.state_directory, job.id));
         private::create_folder(&folder)?;
@@ -108,8 +108,8 @@ impl Tools {
             let room = free.min(self.ledger.left());
             let most = LARGEST.min(room);
             let fetched = match place {
-                Place::Url(url) => fetch(url, &self.settings.allow_urls, &into, most).await,
-                Place::Object(object) => object::fetch(&self.jetstream, object, &into, most).await,
+                Remote::Url(url) => fetch(url, &self.settings.allow_urls, &into, most).await,
+                Remote::Object(object) => object::fetch(&self.jetstream, object, &into, most).await,
             };
             let error = match fetched {
                 Ok(fetched) => return Ok(fetched),
@@ -123,13 +123,13 @@ impl Tools {
                 Unfetched::TooLarge => return Err(io::Error::from(io::ErrorKind::StorageFull).into()),
                 Unfetched::Disk(error) => return Err(io::Error::new(error.kind(), error.to_string()).into()),
                 Unfetched::NotNow(reason) => match (place, pauses.next()) {
-                    (Place::Object(_), _) => return Err(NotFetched::NoAnswer(reason.clone())),
-                    (Place::Url(_), Some(pause)) => {
+                    (Remote::Object(_), _) => return Err(NotFetched::NoAnswer(reason.clone())),
+                    (Remote::Url(_), Some(pause)) => {
                         warn!(job = %job.id, source = job.source, %error, "the audio of the URL could not be fetched; trying again");
                         tokio::time::sleep(pause).await;
                         continue;
                     }
-                    (Place::Url(_), None) => "DownloadFailed",
+                    (Remote::Url(_), None) => "DownloadFailed",
                 },
             };
             return Err(NotFetched::Unopened(fault(code, Blame::Audio, error.to_string()).into()));
@@ -139,7 +139,7 @@ impl Tools {
 
 /// Where the audio is.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum Remote<'a> {
     Url(&'a str),
     Object(&'a ObjectRef),
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::objects::UploadGuard;
 use super::revisions::Revision;
-use super::tasks::Place;
+use super::tasks::TaskSlot;
 use super::{PieceTask, Tools, failure};
 use crate::config::{Outputs, Route, Secret};
 use crate::job::audio::Unopened;
@@ -221,7 +221,7 @@ impl Tools {
         task: &PieceTask,
         outcome: Result<Sent, Error>,
         mut progress: Progress,
-        place: Option<Place<'_>>,
+        place: Option<TaskSlot<'_>>,
     ) -> Result<(), LedgerError> {
         let revision = progress.revision.last();
         // The complete answer makes the report that the answer began unnecessary.

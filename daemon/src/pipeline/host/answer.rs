@@ -8,7 +8,7 @@ use hark_sdk::emission::{self, Allowance, File, Rubbish};
 use hark_sdk::event::{Body, Event};
 use tokio::sync::oneshot;
 
-use crate::pipeline::wire::{Answer, Said, clean};
+use crate::pipeline::wire::{Answer, Emitted, clean};
 
 /// One event for one plugin.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub fn check(plugin: &str, transform: bool, event: &Event, answer: Answer) -> Re
     let mut allowance = Allowance::default();
     for said in answer.said {
         let (body, json) = match said {
-            Said::Emit { kind, json } => (emission::emitted(plugin, &kind, json.get().as_bytes()), json),
-            Said::Annotate { name, json } => {
+            Emitted::Emit { kind, json } => (emission::emitted(plugin, &kind, json.get().as_bytes()), json),
+            Emitted::Annotate { name, json } => {
                 (emission::annotated(plugin, &name, json.get().as_bytes()), json)
             }
         };
@@ -77,11 +77,11 @@ mod tests {
         RawValue::from_string(json.to_owned()).unwrap()
     }
 
-    fn emit(kind: &str, json: &str) -> Said {
-        Said::Emit { kind: kind.to_owned(), json: raw(json) }
+    fn emit(kind: &str, json: &str) -> Emitted {
+        Emitted::Emit { kind: kind.to_owned(), json: raw(json) }
     }
 
-    fn forged(said: Vec<Said>) -> Result<Reply, Rubbish> {
+    fn forged(said: Vec<Emitted>) -> Result<Reply, Rubbish> {
         check("me", false, &transcript(&["hello"]), Answer { said, ..Answer::default() })
     }
 
@@ -92,7 +92,7 @@ mod tests {
             emit("job.completed", "{}"),
             emit("plugin.another", "{}"),
             emit("alert.raised", r#"{"plugin": "another"}"#),
-            Said::Annotate { name: "a.b".into(), json: raw("1") },
+            Emitted::Annotate { name: "a.b".into(), json: raw("1") },
             emit("plugin", &format!("{:?}", "x".repeat(emission::LARGEST))),
         ] {
             assert!(forged(vec![said]).is_err());

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, trace, warn};
 
 use super::Outbox;
-use crate::broker::append::{AppendError, Place, append};
+use crate::broker::append::{AppendError, Position, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Unfit};
 use crate::broker::subject::headers;
@@ -130,8 +130,8 @@ impl Outbox {
             *fitted = Fitted { largest, body };
         }
         let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
-        let place = Place { stream: &self.nats.events_stream, of_job, expected };
-        let appended = append(&self.jetstream, place, subject, headers, fitted.body.clone()).await;
+        let position = Position { stream: &self.nats.events_stream, of_job, expected };
+        let appended = append(&self.jetstream, position, subject, headers, fitted.body.clone()).await;
         appended.map_err(Refusal::NotAppended)
     }
 

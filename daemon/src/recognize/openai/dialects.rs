@@ -8,7 +8,7 @@ use crate::recognize::error::Error;
 
 /// An answer, or one event of a stream.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum Message {
     /// Text that is added to the text so far: `chat.completion.chunk`, `transcription.chunk`, `transcript.text.delta`.
     More { text: String, finish: Option<Finish> },
     /// The whole text of a stream: `transcript.text.done`. It wins over what came before.
@@ -120,12 +120,12 @@ struct Delta {
 ///
 /// # Errors
 /// It is in none.
-pub(super) fn read(json: &[u8]) -> Result<Said, Error> {
+pub(super) fn read(json: &[u8]) -> Result<Message, Error> {
     let shape: Shape = parse(json)?;
     let object = shape.object.as_deref().unwrap_or_default();
     let kind = shape.kind.as_deref().unwrap_or_default();
     if shape.error.is_some() || object == "error" {
-        return Ok(Said::Refused(Refusal::of_body(json)));
+        return Ok(Message::Refused(Refusal::of_body(json)));
     }
     match (object, kind) {
         ("chat.completion.chunk" | "transcription.chunk", _) => {
@@ -135,20 +135,20 @@ pub(super) fn read(json: &[u8]) -> Result<Said, Error> {
                 choice.map_or((None, None), |choice| (choice.delta.content, choice.finish_reason));
             let may_go_on = object == "transcription.chunk";
             let finish = reason.map(|reason| finish(&reason, may_go_on)).transpose()?;
-            Ok(Said::More { text: text.unwrap_or_default(), finish })
+            Ok(Message::More { text: text.unwrap_or_default(), finish })
         }
-        (_, "transcript.text.delta") => Ok(Said::More { text: parse::<Delta>(json)?.delta, finish: None }),
-        (_, "transcript.text.done") => parse(json).map(Said::Whole),
+        (_, "transcript.text.delta") => Ok(Message::More { text: parse::<Delta>(json)?.delta, finish: None }),
+        (_, "transcript.text.done") => parse(json).map(Message::Whole),
         // Another event of that stream has no text of its own.
         (_, kind) if kind.starts_with("transcript.text.") => {
-            Ok(Said::More { text: String::new(), finish: None })
+            Ok(Message::More { text: String::new(), finish: None })
         }
         _ if shape.choices.is_some() => {
             let Completion { choices: [choice] } = parse(json)?;
             let finish = choice.finish_reason.map(|reason| finish(&reason, false)).transpose()?;
-            Ok(Said::Completion { text: choice.message.content.unwrap_or_default(), finish })
+            Ok(Message::Completion { text: choice.message.content.unwrap_or_default(), finish })
         }
-        _ => parse(json).map(Said::Transcription),
+        _ => parse(json).map(Message::Transcription),
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    fn said(answer: serde_json::Value) -> Said {
+    fn said(answer: serde_json::Value) -> Message {
         read(answer.to_string().as_bytes()).unwrap()
     }
 
@@ -185,31 +185,31 @@ mod tests {
             let more = said(chunk(
                 json!([{"index": 0, "delta": {"role": "assistant", "content": "so"}, "finish_reason": null}]),
             ));
-            assert!(matches!(more, Said::More { text, finish: None } if text == "so"));
+            assert!(matches!(more, Message::More { text, finish: None } if text == "so"));
             let last = said(chunk(
                 json!([{"delta": {"content": ""}, "finish_reason": "length", "stop_reason": null}]),
             ));
-            let Said::More { finish: Some(finish), .. } = last else { panic!("{last:?}") };
+            let Message::More { finish: Some(finish), .. } = last else { panic!("{last:?}") };
             assert_eq!((finish.truncated, finish.may_go_on), (true, object == "transcription.chunk"));
             let usage = said(chunk(json!([])));
-            assert!(matches!(usage, Said::More { text, finish: None } if text.is_empty()));
+            assert!(matches!(usage, Message::More { text, finish: None } if text.is_empty()));
         }
         let delta = said(json!({"type": "transcript.text.delta", "delta": "so", "logprobs": null}));
-        assert!(matches!(delta, Said::More { text, .. } if text == "so"));
+        assert!(matches!(delta, Message::More { text, .. } if text == "so"));
         let done =
             said(json!({"type": "transcript.text.done", "text": "so it is", "usage": {"type": "tokens"}}));
-        assert!(matches!(done, Said::Whole(Transcription { text, .. }) if text == "so it is"));
+        assert!(matches!(done, Message::Whole(Transcription { text, .. }) if text == "so it is"));
     }
 
     #[test]
     fn a_whole_answer_is_read_from_either_door() {
         let usage = json!({"type": "duration", "seconds": 3});
         let plain = said(json!({"text": "so", "usage": usage}));
-        assert!(matches!(plain, Said::Transcription(Transcription { segments: None, .. })));
+        assert!(matches!(plain, Message::Transcription(Transcription { segments: None, .. })));
         let verbose = json!({"task": "transcribe", "language": "english", "duration": 2.5, "text": " so", "segments": [
             {"id": 0, "seek": 0, "start": 0.0, "end": 2.48, "text": " so", "tokens": [1], "temperature": 0.0}
         ], "words": null, "detected_language": "german", "detected_language_probability": 0.9});
-        let Said::Transcription(verbose) = said(verbose) else { panic!("another dialect") };
+        let Message::Transcription(verbose) = said(verbose) else { panic!("another dialect") };
         assert_eq!(
             (verbose.language.as_deref(), verbose.detected_language.as_deref()),
             (Some("english"), Some("german"))
@@ -218,7 +218,7 @@ mod tests {
         let chat = said(json!({"object": "chat.completion", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": "language None<asr_text>"}, "finish_reason": "stop"}
         ], "usage": {"prompt_tokens": 9}}));
-        assert!(matches!(chat, Said::Completion { finish: Some(Finish { truncated: false, .. }), .. }));
+        assert!(matches!(chat, Message::Completion { finish: Some(Finish { truncated: false, .. }), .. }));
     }
 
     #[test]
@@ -228,11 +228,11 @@ mod tests {
             json!({"object": "error", "message": "no such thing", "type": "BadRequestError", "param": null, "code": 400}),
             json!({"error": "no such thing"}),
         ] {
-            let Said::Refused(refusal) = said(body.clone()) else { panic!("{body}") };
+            let Message::Refused(refusal) = said(body.clone()) else { panic!("{body}") };
             assert_eq!(refusal.message, "no such thing");
         }
         let vllm = said(json!({"text": "so", "error": null}));
-        assert!(matches!(vllm, Said::Transcription(_)));
+        assert!(matches!(vllm, Message::Transcription(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hark_sdk::event::{Segment, Timing, Usage};
 use reqwest::Response;
 
-use super::dialects::{self, Finish, Said, Transcription};
+use super::dialects::{self, Finish, Message, Transcription};
 use super::prefix::{Parsed, Prefix};
 use super::segments::{Part, believable, believable_words};
 use super::{Detects, Failed, language};
@@ -135,20 +135,22 @@ impl Incoming {
         Ok(self.text.len() > before)
     }
 
-    pub(super) fn take(&mut self, said: Said) -> Result<(), Failed> {
+    pub(super) fn take(&mut self, said: Message) -> Result<(), Failed> {
         match said {
-            Said::More { text, finish } => {
+            Message::More { text, finish } => {
                 self.add(&text);
                 if let Some(finish) = finish {
                     self.finished(finish);
                 }
             }
-            Said::Completion { text, finish } => {
+            Message::Completion { text, finish } => {
                 self.add(&text);
                 self.finished(finish.unwrap_or(Finish { truncated: false, may_go_on: false }));
             }
-            Said::Whole(transcription) | Said::Transcription(transcription) => self.replace(transcription),
-            Said::Refused(refusal) => return Err(Failed::Refused(refusal)),
+            Message::Whole(transcription) | Message::Transcription(transcription) => {
+                self.replace(transcription)
+            }
+            Message::Refused(refusal) => return Err(Failed::Refused(refusal)),
         }
         Ok(())
     }

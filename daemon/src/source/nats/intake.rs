@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tracing::{debug, error, info, trace, warn};
 use uuid::Uuid;
 
-use super::message::{Input, Said};
+use super::message::{Input, MessageOptions};
 use super::unacked::HeldMessage;
 use super::{NotNow, Subject};
 use crate::job::job_machine::Fact;
@@ -34,7 +34,7 @@ pub(super) struct Delivery {
     pub(super) place: String,
     /// See [`Subject::intake_key`].
     key: String,
-    pub(super) said: Said,
+    pub(super) options: MessageOptions,
     pub(super) input: Input,
     pub(super) payload: Bytes,
 }
@@ -68,7 +68,7 @@ impl Subject {
     pub(super) async fn take(
         &self,
         message: Message,
-        read: (Said, Input),
+        read: (MessageOptions, Input),
         asked_at: Instant,
         watching: &Watching,
     ) -> Result<(), NotNow> {
@@ -131,7 +131,7 @@ impl Subject {
     fn delivery(
         &self,
         message: Message,
-        (said, input): (Said, Input),
+        (options, input): (MessageOptions, Input),
         asked_at: Instant,
     ) -> Option<Delivery> {
         let (sequence, delivery, published_ns) = match message.info() {
@@ -147,9 +147,9 @@ impl Subject {
             held_message: HeldMessage { sequence, delivery, acker: Arc::new(acker) },
             published_ns,
             asked_at,
-            key: self.intake_key(said.message_id.as_deref(), &place),
+            key: self.intake_key(options.message_id.as_deref(), &place),
             place,
-            said,
+            options,
             input,
             payload: message.payload,
         })
@@ -162,8 +162,8 @@ impl Subject {
         delivery: &Delivery,
         known: Option<&(Job, Vec<Piece>)>,
     ) -> Result<Claimed, NotNow> {
-        let Delivery { held_message, place, said, .. } = delivery;
-        let message_id = said.message_id.as_deref();
+        let Delivery { held_message, place, options, .. } = delivery;
+        let message_id = options.message_id.as_deref();
         let mut ticket = Ticket { key: claim::key(message_id, place), place: place.clone() };
         let (received, mut pause) = (Instant::now(), CLAIM_AGAIN);
         let claimed = loop {

@@ -20,7 +20,7 @@ impl Subject {
         let found = self.handles.fence.clone().find_again(Sought {
             source: self.name.clone(),
             uri: self.uri(delivery.held_message.sequence),
-            message_id: delivery.said.message_id.clone(),
+            message_id: delivery.options.message_id.clone(),
             published_ns: delivery.published_ns,
         });
         found.await.unwrap_or_else(|reason| {

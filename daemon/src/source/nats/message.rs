@@ -36,7 +36,7 @@ const REFERENCE_LIMIT: usize = 1 << 20;
 
 /// What a sender put into a message.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Said {
+pub struct MessageOptions {
     /// The recording's name.
     pub name: Option<String>,
     /// The service's language code; empty: the service detects the language, whatever the route configures.
@@ -65,20 +65,20 @@ pub enum Input {
 }
 
 /// Reads a message. Never fails: a bad message becomes a job as well, whose last event has the fault.
-pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
-    let mut said = Said::default();
+pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (MessageOptions, Input) {
+    let mut options = MessageOptions::default();
     let mut content_type = None;
     for (name, values) in headers.iter().flat_map(|headers| headers.iter()) {
         let Some(value) = values.first().map(|value| value.as_str().trim()) else { continue };
         let name: &str = name.as_ref();
         match name.to_ascii_lowercase().as_str() {
             "content-type" => content_type = Some(value.to_ascii_lowercase()),
-            "nats-msg-id" => said.message_id = filled(value),
-            "hark-name" => said.name = filled(value),
-            "hark-language" => said.language = filled(value),
+            "nats-msg-id" => options.message_id = filled(value),
+            "hark-name" => options.name = filled(value),
+            "hark-language" => options.language = filled(value),
             lower => {
                 if let Some(key) = lower.strip_prefix("hark-meta-") {
-                    said.metadata.insert(key.replace('-', "_"), Value::String(value.to_owned()));
+                    options.metadata.insert(key.replace('-', "_"), Value::String(value.to_owned()));
                 }
             }
         }
@@ -87,14 +87,14 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> (Said, Input) {
     let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
     let input = match content_type.as_deref().map(media_type).unwrap_or_default() {
         media if is_audio(media) => Ok(Input::Audio),
-        media if is_json(media) => reference(payload, &mut said),
+        media if is_json(media) => reference(payload, &mut options),
         // Some clients send JSON with another content type, or with none; audio never parses as a JSON object.
-        _ if is_object(payload) => reference(payload, &mut said),
+        _ if is_object(payload) => reference(payload, &mut options),
         _ => Ok(Input::Audio),
     };
-    let fits = within_limits(&mut said).and_then(|()| known_language(&mut said));
+    let fits = within_limits(&mut options).and_then(|()| known_language(&mut options));
     let input = input.and_then(|input| fits.map(|()| input));
-    (said, input.unwrap_or_else(Input::Bad))
+    (options, input.unwrap_or_else(Input::Bad))
 }
 
 /// The fault of an input that cannot be used, for the job's last event.
@@ -139,7 +139,7 @@ fn is_utf16(payload: &[u8]) -> bool {
     payload.starts_with(b"\xff\xfe") || payload.starts_with(b"\xfe\xff")
 }
 
-fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
+fn reference(payload: &[u8], options: &mut MessageOptions) -> Result<Input, Fault> {
     if payload.len() > REFERENCE_LIMIT {
         return Err(bad(
             "BadReference",
@@ -167,7 +167,7 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
     }
     match reference.metadata {
         None => {}
-        Some(Plain(Value::Object(fields))) => said.metadata.extend(fields),
+        Some(Plain(Value::Object(fields))) => options.metadata.extend(fields),
         Some(_) => {
             return Err(bad(
                 "BadReference",
@@ -175,10 +175,10 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
             ));
         }
     }
-    said.name = reference.name.as_deref().and_then(filled).or(said.name.take());
-    said.language = reference.language.as_deref().and_then(filled).or(said.language.take());
-    said.context = reference.context.as_deref().and_then(filled);
-    said.route = reference.route.as_deref().and_then(filled);
+    options.name = reference.name.as_deref().and_then(filled).or(options.name.take());
+    options.language = reference.language.as_deref().and_then(filled).or(options.language.take());
+    options.context = reference.context.as_deref().and_then(filled);
+    options.route = reference.route.as_deref().and_then(filled);
     match (reference.url, reference.object) {
         (Some(_), Some(_)) => Err(bad(
             "BadReference",
@@ -202,12 +202,12 @@ fn reference(payload: &[u8], said: &mut Said) -> Result<Input, Fault> {
 }
 
 /// Drops fields that are too large for an event. Applies to bad messages too, because their answer is an event.
-fn within_limits(said: &mut Said) -> Result<(), Fault> {
+fn within_limits(options: &mut MessageOptions) -> Result<(), Fault> {
     let texts = [
-        ("NameTooLong", "name", &mut said.name, NAME_LIMIT),
-        ("MessageIdTooLong", "Nats-Msg-Id", &mut said.message_id, MESSAGE_ID_LIMIT),
-        ("ContextTooLong", "context", &mut said.context, CONTEXT_LIMIT),
-        ("LanguageTooLong", "language", &mut said.language, LANGUAGE_LIMIT),
+        ("NameTooLong", "name", &mut options.name, NAME_LIMIT),
+        ("MessageIdTooLong", "Nats-Msg-Id", &mut options.message_id, MESSAGE_ID_LIMIT),
+        ("ContextTooLong", "context", &mut options.context, CONTEXT_LIMIT),
+        ("LanguageTooLong", "language", &mut options.language, LANGUAGE_LIMIT),
     ];
     let mut fits = Ok(());
     for (code, what, text, limit) in texts {
@@ -216,9 +216,9 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
             fits = Err(bad(code, format!("the {what} has {size} bytes, at most {limit} are carried")));
         }
     }
-    let size = metadata::size(&said.metadata);
+    let size = metadata::size(&options.metadata);
     if size > metadata::LARGEST {
-        said.metadata.clear();
+        options.metadata.clear();
         return Err(bad(
             "MetadataTooLarge",
             format!("metadata has {size} bytes as JSON, at most {} are carried", metadata::LARGEST),
@@ -228,8 +228,8 @@ fn within_limits(said: &mut Said) -> Result<(), Fault> {
 }
 
 /// Replaces the language that the sender wrote by the service's code for it. The service would refuse any other code.
-fn known_language(said: &mut Said) -> Result<(), Fault> {
-    let Some(written) = said.language.take() else { return Ok(()) };
+fn known_language(options: &mut MessageOptions) -> Result<(), Fault> {
+    let Some(written) = options.language.take() else { return Ok(()) };
     let code = language_code(&written).ok_or_else(|| {
         let known: Vec<&str> = language_codes().collect();
         bad(
@@ -240,7 +240,7 @@ fn known_language(said: &mut Said) -> Result<(), Fault> {
             ),
         )
     })?;
-    said.language = Some(code.to_owned());
+    options.language = Some(code.to_owned());
     Ok(())
 }
 

@@ -23,15 +23,15 @@ impl Subject {
         &self,
         id: Uuid,
         ticket: Ticket,
-        Delivery { held_message, said, input, payload, .. }: &Delivery,
+        Delivery { held_message, options, input, payload, .. }: &Delivery,
         watching: &Watching,
     ) -> Result<(Job, Option<Fault>), LedgerError> {
         // One config for the whole message.
         let config = self.config();
         let mut recording = Recording {
             uri: self.uri(held_message.sequence),
-            name: said.name.clone(),
-            message_id: said.message_id.clone(),
+            name: options.name.clone(),
+            message_id: options.message_id.clone(),
             ..Recording::default()
         };
         let (mut refusal, mut object) = (None, None);
@@ -72,7 +72,7 @@ impl Subject {
                 Origin::Nothing
             }
         };
-        let route = match &said.route {
+        let route = match &options.route {
             None => &config.route,
             Some(asked) if *asked == config.route || config.allow_routes.contains(asked) => asked,
             Some(_) => {
@@ -80,8 +80,8 @@ impl Subject {
                 &config.route
             }
         };
-        let mut job = Job::new(id, &self.name, route, origin, recording, said.metadata.clone());
-        (job.language, job.context) = (said.language.clone(), said.context.clone());
+        let mut job = Job::new(id, &self.name, route, origin, recording, options.metadata.clone());
+        (job.language, job.context) = (options.language.clone(), options.context.clone());
         (job.ticket, job.object) = (Some(ticket), object);
         Ok((job, refusal))
     }

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::message::{Input, Said, bad};
+use super::message::{Input, MessageOptions, bad};
 use super::{NotNow, Subject, message};
 use crate::broker::acknowledgement;
 use crate::job::Ticket;
@@ -96,8 +96,8 @@ impl Subject {
         let (mut from, mut removed) = (1, 0_u64);
         while let Some(found) = self.stored(from).await?.filter(|found| found.sequence <= acknowledged) {
             from = found.sequence + 1;
-            let said = parsed(&found).map(|found| message::read(Some(&found.headers), &found.payload).0);
-            let message_id = said.and_then(|said| said.message_id);
+            let options = parsed(&found).map(|found| message::read(Some(&found.headers), &found.payload).0);
+            let message_id = options.and_then(|options| options.message_id);
             let place = self.place(found.sequence, found.time.unix_timestamp_nanos());
             if self.is_over(message_id.as_deref(), &place).await? {
                 stream.delete_message(found.sequence).await.map_err(NotNow::broker)?;
@@ -167,10 +167,10 @@ fn parsed(stored: &RawMessage) -> Option<StreamMessage> {
     StreamMessage::try_from(stored.clone()).ok()
 }
 
-fn unreadable() -> (Said, Input) {
+fn unreadable() -> (MessageOptions, Input) {
     let fault = bad(
         "UnreadableHeaders",
         "the headers of the message cannot be read; their names have to be printable ASCII without spaces, their values UTF-8 on one line",
     );
-    (Said::default(), Input::Bad(fault))
+    (MessageOptions::default(), Input::Bad(fault))
 }

@@ -17,7 +17,7 @@ pub struct InFlight {
 
 /// The place of a piece whose task is not at the service yet. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct TaskSlot<'a> {
     in_flight: &'a InFlight,
     piece: Option<PieceId>,
 }
@@ -40,7 +40,7 @@ impl InFlight {
     }
 
     /// Waits for a place.
-    pub async fn place(&self, piece: PieceId) -> Place<'_> {
+    pub async fn place(&self, piece: PieceId) -> TaskSlot<'_> {
         let mut pieces = self.pieces.subscribe();
         let enter = |pieces: &mut HashSet<PieceId>| {
             let is_free = self.is_free(pieces);
@@ -53,7 +53,7 @@ impl InFlight {
             // The sender lives as long as this: waiting cannot fail.
             let _ = pieces.wait_for(|pieces| self.is_free(pieces)).await;
         }
-        Place { in_flight: self, piece: Some(piece) }
+        TaskSlot { in_flight: self, piece: Some(piece) }
     }
 
     /// A piece has a task at the service, even if it did not wait for a place.
@@ -67,14 +67,14 @@ impl InFlight {
     }
 }
 
-impl Place<'_> {
+impl TaskSlot<'_> {
     /// The task is at the service: the piece keeps its place until [`InFlight::ended`].
     pub fn keep(mut self) {
         self.piece = None;
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for TaskSlot<'_> {
     fn drop(&mut self) {
         self.piece.into_iter().for_each(|piece| self.in_flight.ended(piece));
     }

@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use self::follow::{Follower, Task};
-pub use self::in_flight::{InFlight, Place};
+pub use self::in_flight::{InFlight, TaskSlot};
 use super::Tools;
 use crate::job::ledger::due::{self, Lane, Owed};
 use crate::job::ledger::{LedgerError, pieces};

@@ -14,10 +14,10 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 fn an_audio_content_type_makes_the_payload_audio_whatever_it_is() {
     let headers =
         headers(&[("Content-Type", "audio/wav"), ("Hark-Name", "a.wav"), ("Hark-Meta-Agent-Id", "7")]);
-    let (said, input) = read(Some(&headers), b"{\"url\": \"x\"}");
+    let (options, input) = read(Some(&headers), b"{\"url\": \"x\"}");
     assert_eq!(input, Input::Audio);
-    assert_eq!(said.name.as_deref(), Some("a.wav"));
-    assert_eq!(said.metadata["agent_id"], "7");
+    assert_eq!(options.name.as_deref(), Some("a.wav"));
+    assert_eq!(options.metadata["agent_id"], "7");
 }
 
 #[test]
@@ -31,10 +31,10 @@ fn headers_are_read_in_any_case_and_the_message_lies_over_them() {
         ("nats-msg-id", "1"),
     ]);
     let message = br#"{"url": "https://h/a", "metadata": {"team": "support", "n": 1}}"#;
-    let (said, _) = read(Some(&headers), message);
-    assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("a.wav"), Some("de")));
-    assert_eq!(Value::from(said.metadata), json!({"agent_id": "7", "team": "support", "n": 1}));
-    assert_eq!(said.message_id.as_deref(), Some("1"));
+    let (options, _) = read(Some(&headers), message);
+    assert_eq!((options.name.as_deref(), options.language.as_deref()), (Some("a.wav"), Some("de")));
+    assert_eq!(Value::from(options.metadata), json!({"agent_id": "7", "team": "support", "n": 1}));
+    assert_eq!(options.message_id.as_deref(), Some("1"));
 }
 
 #[test]
@@ -65,9 +65,9 @@ fn a_reference_is_read_whatever_its_sender_calls_json() {
         (Some(""), body.to_owned()),
     ] {
         let headers = content_type.map(|value| headers(&[("Content-Type", value)]));
-        let (said, input) = read(headers.as_ref(), payload.as_bytes());
+        let (options, input) = read(headers.as_ref(), payload.as_bytes());
         assert_eq!(input, Input::Url("https://h/a".into()), "{content_type:?} {payload}");
-        assert_eq!(said.name.as_deref(), Some("call"));
+        assert_eq!(options.name.as_deref(), Some("call"));
     }
     for content_type in ["application/octet-stream", "text/plain", "video/mp4"] {
         assert_eq!(read(Some(&headers(&[("Content-Type", content_type)])), b"RIFF").1, Input::Audio);
@@ -87,39 +87,39 @@ fn a_reference_larger_than_all_that_it_may_say_is_refused_unread() {
     let numbers = "0,".repeat(REFERENCE_LIMIT / 2);
     let large = format!(r#" {{"url": "https://h/a", "metadata": {{"n": [{numbers}0]}}}}"#);
     for headers in [Some(&headers(&[("Content-Type", "application/json")])), None] {
-        let (said, Input::Bad(fault)) = read(headers, large.as_bytes()) else { panic!("it was taken") };
+        let (options, Input::Bad(fault)) = read(headers, large.as_bytes()) else { panic!("it was taken") };
         assert!(fault.message.contains("at most 1048576"), "{}", fault.message);
-        assert_eq!(said, Said::default());
+        assert_eq!(options, MessageOptions::default());
     }
     assert_eq!(read(None, &large.as_bytes()[..REFERENCE_LIMIT]).1, Input::Audio, "half of one is none");
 }
 
 #[test]
 fn an_empty_message_id_is_none() {
-    let (said, _) = read(Some(&headers(&[("Nats-Msg-Id", " ")])), b"RIFF");
-    assert_eq!(said.message_id, None, "else all such messages would be one job");
+    let (options, _) = read(Some(&headers(&[("Nats-Msg-Id", " ")])), b"RIFF");
+    assert_eq!(options.message_id, None, "else all such messages would be one job");
 }
 
 #[test]
 fn a_reference_carries_what_the_sender_says() {
     let headers = headers(&[("content-type", "application/json; charset=utf-8"), ("Hark-Language", "de")]);
     let body = br#"{"url": "https://h/a", "name": "call", "metadata": {"n": 1}, "language": "en", "context": "Hark", "route": "fast"}"#;
-    let (said, input) = read(Some(&headers), body);
+    let (options, input) = read(Some(&headers), body);
     assert_eq!(input, Input::Url("https://h/a".into()));
-    assert_eq!((said.name.as_deref(), said.language.as_deref()), (Some("call"), Some("en")));
-    assert_eq!((said.context.as_deref(), said.route.as_deref()), (Some("Hark"), Some("fast")));
-    assert_eq!(said.metadata["n"], 1);
+    assert_eq!((options.name.as_deref(), options.language.as_deref()), (Some("call"), Some("en")));
+    assert_eq!((options.context.as_deref(), options.route.as_deref()), (Some("Hark"), Some("fast")));
+    assert_eq!(options.metadata["n"], 1);
 }
 
 #[test]
 fn a_language_is_the_services_code_or_bad_input() {
     let language = |written: &str| read(Some(&headers(&[("Hark-Language", written)])), b"RIFF");
     for (written, code) in [("en-US", Some("en")), ("zh-CN", Some("zh")), ("auto", Some("")), ("", None)] {
-        let (said, input) = language(written);
-        assert_eq!((said.language.as_deref(), input), (code, Input::Audio), "{written}");
+        let (options, input) = language(written);
+        assert_eq!((options.language.as_deref(), input), (code, Input::Audio), "{written}");
     }
-    let (said, input) = language("klingon");
-    assert_eq!(said.language, None);
+    let (options, input) = language("klingon");
+    assert_eq!(options.language, None);
     let Input::Bad(fault) = input else { panic!("it was taken") };
     assert_eq!((fault.code.as_str(), fault.blame), ("UnknownLanguage", Blame::Audio));
     assert!(fault.message.contains("klingon") && fault.message.contains("yue"), "{}", fault.message);
@@ -153,9 +153,9 @@ fn metadata_that_could_not_be_read_again_is_refused_and_not_carried() {
         [format!(r#"{{"k": {}}}"#, nested(100)), format!(r#"{{"k": {hidden}}}"#), hidden, nested(1)]
     {
         let message = format!(r#"{{"url": "https://h/a", "metadata": {metadata}}}"#);
-        let (said, input) = read(None, message.as_bytes());
+        let (options, input) = read(None, message.as_bytes());
         assert!(matches!(input, Input::Bad(fault) if fault.code == "BadReference"), "{metadata}");
-        assert!(said.metadata.is_empty());
+        assert!(options.metadata.is_empty());
     }
     // Nor is the daemon's stack at the mercy of what is not even kept.
     let message = format!(r#"{{"url": "https://h/a", "object": {0}, "more": {0}}}"#, nested(200_000));
@@ -173,16 +173,16 @@ fn what_would_not_fit_into_an_event_is_refused_and_not_carried() {
     ] {
         let mut message = json!({"url": "https://h/a", "name": "a", "metadata": {}});
         message[field] = value;
-        let (said, input) = read(None, message.to_string().as_bytes());
+        let (options, input) = read(None, message.to_string().as_bytes());
         let Input::Bad(fault) = input else { panic!("{field} was taken") };
         assert_eq!(fault.code, code);
-        assert!(said.metadata.is_empty() && said.name.unwrap_or_default().len() < 2);
+        assert!(options.metadata.is_empty() && options.name.unwrap_or_default().len() < 2);
     }
     let id = "\u{1}".repeat(MESSAGE_ID_LIMIT + 1);
-    let (said, input) = read(Some(&headers(&[("Nats-Msg-Id", &format!("a{id}"))])), b"RIFF");
-    assert_eq!(said.message_id, None);
+    let (options, input) = read(Some(&headers(&[("Nats-Msg-Id", &format!("a{id}"))])), b"RIFF");
+    assert_eq!(options.message_id, None);
     assert!(matches!(input, Input::Bad(fault) if fault.code == "MessageIdTooLong"));
     // Bad for another reason, and too large all the same: its answer has to fit too.
-    let (said, _) = read(None, json!({"name": "n".repeat(NAME_LIMIT + 1)}).to_string().as_bytes());
-    assert_eq!(said.name, None);
+    let (options, _) = read(None, json!({"name": "n".repeat(NAME_LIMIT + 1)}).to_string().as_bytes());
+    assert_eq!(options.name, None);
 }
