@@ -190,27 +190,7 @@ impl Daemon {
                 break Err(failure);
             }
         };
-        if outcome.is_ok() {
-            info!("stopping: no new recordings; what is under way is finished");
-        }
-        // The service manager is gone or absent: nothing to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let drained = tokio::time::timeout(DRAIN, drain(&stages, &mut tasks, &self.tools.ledger)).await;
-        if drained.is_err() {
-            warn!(unfinished = ?tasks.names(), "some tasks did not end in time; the daemon resumes their work at the next start");
-            tasks.abort().await;
-        }
-        end(&self.tools.pipeline).await;
-        // A server that is away or does not read would keep the flush waiting for ever.
-        let flushed = tokio::time::timeout(Duration::from_secs(1), self.connection.client().flush()).await;
-        if !matches!(flushed, Ok(Ok(()))) {
-            warn!("the last messages to NATS may be lost; stored events are in the outbox");
-        }
-        if outcome.is_ok() {
-            // The time limit does no harm: the next start empties the log.
-            let empty = self.tools.ledger.read(checkpoint::empty_log);
-            let _ = tokio::time::timeout(Duration::from_millis(500), empty).await;
-        }
+        drain_and_end(outcome.is_ok(), &stages, &mut tasks, &self.tools, self.connection.client()).await;
         outcome
     }
 
@@ -243,6 +223,37 @@ impl Daemon {
             );
         }
         Ok(unconfigured)
+    }
+}
+
+/// Drains from the front and lets everything end. `in_order`: no essential part has failed.
+async fn drain_and_end(
+    in_order: bool,
+    stages: &Stages,
+    tasks: &mut EssentialTasks,
+    tools: &Tools,
+    client: async_nats::Client,
+) {
+    if in_order {
+        info!("stopping: no new recordings; what is under way is finished");
+    }
+    // The service manager is gone or absent: nothing to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let drained = tokio::time::timeout(DRAIN, drain(stages, tasks, &tools.ledger)).await;
+    if drained.is_err() {
+        warn!(unfinished = ?tasks.names(), "some tasks did not end in time; the daemon resumes their work at the next start");
+        tasks.abort().await;
+    }
+    end(&tools.pipeline).await;
+    // A server that is away or does not read would keep the flush waiting for ever.
+    let flushed = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
+        warn!("the last messages to NATS may be lost; stored events are in the outbox");
+    }
+    if in_order {
+        // The time limit does no harm: the next start empties the log.
+        let empty = tools.ledger.read(checkpoint::empty_log);
+        let _ = tokio::time::timeout(Duration::from_millis(500), empty).await;
     }
 }
 

@@ -69,94 +69,97 @@ impl Pool {
         let closed = |_| ProbeError::NoWorker("the pool is closed".into());
         let _turn = self.free.acquire().await.map_err(closed)?;
         // A worker may die for another reason than the file: another process killed it, or the machine ran out of memory.
-        for last_try in [false, true] {
+        let mut last_try = false;
+        loop {
             let mut child = self.child(&task).await?;
-            if !matches!(task, Task::Piece { .. }) {
+            if !task.is_piece() {
                 // The child decoded another recording before.
                 child.decoding = None;
             }
-            let mut before = child.cpu_time();
-            let mut outcome = timeout(self.patience, child.ask(file, hint_extension, &task)).await;
-            let (mut count, mut decoded) = (0, 0);
-            let outcome = loop {
-                let reply = match outcome {
-                    Ok(Ok(reply)) => reply,
-                    Ok(Err(error)) => break Ok(error),
-                    Err(elapsed) => break Err(elapsed),
-                };
-                if reply.is_last() {
-                    match answer(reply) {
-                        Some(answer) => {
-                            // For a piece the worker itself reports that ffmpeg was killed.
-                            let is_piece = matches!(task, Task::Piece { .. });
-                            if !is_piece
-                                && let Some(decoding) = child.decoding.take()
-                                && let Some((fate, was_killed)) = decoding.was_killed().await
-                            {
-                                self.give_back(child, &task, false);
-                                return Err(match was_killed {
-                                    true => ProbeError::NoWorker(fate),
-                                    false => ProbeError::ParserFailed(fate),
-                                });
-                            }
-                            self.give_back(child, &task, answer.is_ok());
-                            return answer;
-                        }
-                        None => break Ok(dishonest()),
-                    }
-                }
-                let is_counted = !matches!(reply, Reply::Until(_) | Reply::Interruptions(..));
-                if let Reply::Decode(demuxer) = &reply {
-                    decoded += 1;
-                    // One for the recording, and another if a piece lies before what was decoded.
-                    if decoded > 2 {
-                        break Ok(dishonest());
-                    }
-                    let start = child.decode(&self.executable, self.ffmpeg.as_deref(), file, demuxer);
-                    outcome = timeout(self.patience, start).await;
-                    continue;
-                }
-                if take(count, reply).is_none() {
-                    break Ok(dishonest());
-                }
-                count += usize::from(is_counted);
-                before = child.cpu_time();
-                outcome = timeout(self.patience, child.receive()).await;
+            let last = self.converse(&mut child, file, hint_extension, &task, &mut take).await;
+            let broken = match last.map(&answer) {
+                Ok(Some(answer)) => return self.answered(child, &task, answer).await,
+                Ok(None) => Broken::Died(dishonest()),
+                Err(broken) => broken,
             };
-            match outcome {
-                Ok(error) => {
-                    let (fate, was_killed) = child.fate().await;
-                    warn!(%error, fate, last_try, "an audio worker died and is replaced");
-                    match last_try {
-                        // Neither a crash of the parser nor the worker's limits cause a SIGKILL, so the file is not the reason.
-                        true if was_killed => return Err(ProbeError::NoWorker(fate)),
-                        true => return Err(ProbeError::ParserFailed(fate)),
-                        false => {}
-                    }
-                }
-                Err(_) => {
-                    let limit = self.patience;
-                    let worked = child.cpu_time().zip(before).map(|(now, before)| now.saturating_sub(before));
-                    warn!(
-                        seconds = limit.as_secs(),
-                        ?worked,
-                        last_try,
-                        "an audio worker hangs and is replaced"
-                    );
-                    let reason = format!("no answer within {} s", limit.as_secs_f32());
-                    // A parser that loops uses CPU time throughout. A worker that used little was stopped or waited for a disk, which
-                    // proves nothing about the file.
-                    match worked {
-                        Some(worked) if last_try && worked < limit / 4 => {
-                            return Err(ProbeError::NoWorker(reason));
-                        }
-                        _ if last_try => return Err(ProbeError::ParserFailed(reason)),
-                        _ => {}
-                    }
-                }
+            let error = match broken {
+                Broken::Died(error) => died(child, &error, last_try).await,
+                Broken::Hung { worked } => self.hung(worked, last_try),
+            };
+            if last_try {
+                return Err(error);
             }
+            last_try = true;
         }
-        Err(ProbeError::ParserFailed("it died twice".into()))
+    }
+
+    /// Sends the task and takes the child's messages; returns the last one.
+    async fn converse(
+        &self,
+        child: &mut Child,
+        file: &File,
+        hint_extension: Option<&str>,
+        task: &Task,
+        take: &mut (impl FnMut(usize, Reply) -> Option<()> + Send),
+    ) -> Result<Reply, Broken> {
+        let mut before = child.cpu_time();
+        let mut outcome = timeout(self.patience, child.ask(file, hint_extension, task)).await;
+        let (mut count, mut decoded) = (0, 0);
+        loop {
+            let Ok(reply) = outcome else {
+                let worked = child.cpu_time().zip(before).map(|(now, before)| now.saturating_sub(before));
+                return Err(Broken::Hung { worked });
+            };
+            let reply = reply.map_err(Broken::Died)?;
+            if reply.is_last() {
+                return Ok(reply);
+            }
+            if let Reply::Decode(demuxer) = &reply {
+                decoded += 1;
+                // One for the recording, and another if a piece lies before what was decoded.
+                if decoded > 2 {
+                    return Err(Broken::Died(dishonest()));
+                }
+                let start = child.decode(&self.executable, self.ffmpeg.as_deref(), file, demuxer);
+                outcome = timeout(self.patience, start).await;
+                continue;
+            }
+            let is_counted = !matches!(reply, Reply::Until(_) | Reply::Interruptions(..));
+            take(count, reply).ok_or_else(|| Broken::Died(dishonest()))?;
+            count += usize::from(is_counted);
+            before = child.cpu_time();
+            outcome = timeout(self.patience, child.receive()).await;
+        }
+    }
+
+    /// Gives the child back. The answer counts unless ffmpeg was killed while it decoded; for a piece the worker itself reports that.
+    async fn answered<T>(
+        self: &Arc<Self>,
+        mut child: Child,
+        task: &Task,
+        answer: Result<T, ProbeError>,
+    ) -> Result<T, ProbeError> {
+        if !task.is_piece()
+            && let Some(decoding) = child.decoding.take()
+            && let Some((fate, was_killed)) = decoding.was_killed().await
+        {
+            self.give_back(child, task, false);
+            return Err(if was_killed { ProbeError::NoWorker(fate) } else { ProbeError::ParserFailed(fate) });
+        }
+        self.give_back(child, task, answer.is_ok());
+        answer
+    }
+
+    /// A parser that loops uses CPU time throughout. A worker that used little was stopped or waited for a disk, which proves nothing about
+    /// the file.
+    fn hung(&self, worked: Option<Duration>, last_try: bool) -> ProbeError {
+        let limit = self.patience;
+        warn!(seconds = limit.as_secs(), ?worked, last_try, "an audio worker hangs and is replaced");
+        let reason = format!("no answer within {} s", limit.as_secs_f32());
+        match worked {
+            Some(worked) if worked < limit / 4 => ProbeError::NoWorker(reason),
+            _ => ProbeError::ParserFailed(reason),
+        }
     }
 
     /// An idle child, or a new one. For a piece the one that is decoding its recording and has not passed it.
@@ -210,6 +213,22 @@ impl Pool {
             });
         }
     }
+}
+
+/// Neither a crash of the parser nor the worker's limits cause a SIGKILL, so then the file is not the reason.
+async fn died(mut child: Child, error: &io::Error, last_try: bool) -> ProbeError {
+    let (fate, was_killed) = child.fate().await;
+    warn!(%error, fate, last_try, "an audio worker died and is replaced");
+    if was_killed { ProbeError::NoWorker(fate) } else { ProbeError::ParserFailed(fate) }
+}
+
+/// Why a child gave no answer.
+enum Broken {
+    Died(io::Error),
+    /// It sent no message for too long, and used this much CPU time meanwhile.
+    Hung {
+        worked: Option<Duration>,
+    },
 }
 
 fn dishonest() -> io::Error {

@@ -42,6 +42,12 @@ pub(super) enum Task {
     },
 }
 
+impl Task {
+    pub(super) fn is_piece(&self) -> bool {
+        matches!(self, Task::Piece { .. })
+    }
+}
+
 /// The most interruptions of one message.
 pub(super) const MOST_INTERRUPTIONS: usize = 1_000;
 

@@ -46,24 +46,7 @@ impl Daemon {
     /// What the operator has to change, or a machine that cannot run Hark.
     pub async fn build(config: Config, config_file: &Path) -> Result<Daemon, DaemonError> {
         let configuration = |error: &dyn std::fmt::Display| DaemonError::Config(error.to_string());
-        // Before the key is read: processes of the same user could find it in the daemon's memory.
-        if let Err(error) = os::keep_memory_private() {
-            warn!(%error, "other processes of this user may read the daemon's memory");
-        }
-        os::return_large_memory();
-        let limit = os::raise_nofile_limit().unwrap_or_else(|error| {
-            warn!(%error, "the limit of open files stays as it is");
-            None
-        });
-        let own: usize = config.recognizer.iter().map(|recognizer| recognizer.concurrency).sum();
-        let wanted = OWN_DESCRIPTORS + 2 * (config.dashscope.concurrency + own) as u64;
-        if limit.is_some_and(|limit| limit < wanted) {
-            warn!(
-                limit,
-                wanted,
-                "few files may be open at a time and work will wait for them; raise LimitNOFILE= (ulimit -n)"
-            );
-        }
+        prepare_process(&config);
         let metrics = Metrics::new();
         let health = Health::default();
         let (stages, mut tasks) = (Stages::default(), EssentialTasks::default());
@@ -222,6 +205,28 @@ impl Daemon {
             steer,
             present,
         })
+    }
+}
+
+/// Makes the memory of this process private and gives it as many descriptors as the config needs.
+fn prepare_process(config: &Config) {
+    // Before the key is read: processes of the same user could find it in the daemon's memory.
+    if let Err(error) = os::keep_memory_private() {
+        warn!(%error, "other processes of this user may read the daemon's memory");
+    }
+    os::return_large_memory();
+    let limit = os::raise_nofile_limit().unwrap_or_else(|error| {
+        warn!(%error, "the limit of open files stays as it is");
+        None
+    });
+    let own: usize = config.recognizer.iter().map(|recognizer| recognizer.concurrency).sum();
+    let wanted = OWN_DESCRIPTORS + 2 * (config.dashscope.concurrency + own) as u64;
+    if limit.is_some_and(|limit| limit < wanted) {
+        warn!(
+            limit,
+            wanted,
+            "few files may be open at a time and work will wait for them; raise LimitNOFILE= (ulimit -n)"
+        );
     }
 }
 
