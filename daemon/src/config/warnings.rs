@@ -5,8 +5,8 @@ use url::{Host, Url};
 use super::lookup::{nats_files, odd_secret, readable_by_all};
 use super::webhook::SHORTEST_KEY;
 use super::{
-    Config, DirectorySource, Emotion, EngineChoice, Recognizer, Secret, Source, Webhook, WhenDone, is_inside,
-    is_public, language_codes, signing_key,
+    Config, DirectorySource, Emotion, EngineChoice, NatsSource, Plugin, Recognizer, Route, Secret, Source,
+    Webhook, WhenDone, is_inside, is_public, language_codes, signing_key,
 };
 
 /// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
@@ -31,6 +31,47 @@ fn strange_recognizer(recognizer: &Recognizer) -> Option<String> {
     (!path.ends_with("/v1")).then(|| {
         format!("recognizer {name:?}: base_url {base_url:?} does not end with /v1; requests go to {base_url}/audio/transcriptions or {base_url}/chat/completions")
     })
+}
+
+fn strange_folder(source: &DirectorySource) -> Vec<String> {
+    let name = &source.name;
+    let mut warnings = Vec::new();
+    if source.path.is_relative() {
+        warnings.push(format!(
+            "source {name:?}: path {} is looked for below the folder that harkd is started in, / under systemd; begin it with /",
+            source.path.display()
+        ));
+    }
+    warnings.extend(absent_folder(source));
+    if source.when_done == WhenDone::Keep && !source.failed_directory.as_os_str().is_empty() {
+        warnings
+            .push(format!("source {name:?} has a failed_directory, which when_done = \"keep\" does not use"));
+    }
+    warnings
+}
+
+fn strange_route(route: &Route) -> Vec<String> {
+    let name = &route.name;
+    let mut warnings = Vec::new();
+    let is_of_service = !matches!(route.engine, EngineChoice::Own(_));
+    // The qwen3 models learn more languages than the manual lists, so another language is only a warning.
+    if is_of_service && !route.language.is_empty() && !language_codes().any(|code| code == route.language) {
+        warnings.push(format!(
+            "route {name:?}: language {:?} is not among those that the service lists; it may refuse it",
+            route.language
+        ));
+    }
+    if route.skip_silence && route.engine == EngineChoice::Filetrans {
+        warnings.push(format!(
+            "route {name:?}: skip_silence saves nothing with engine = \"filetrans\", which takes the file as it is; use \"auto\" or \"flash\""
+        ));
+    }
+    if let Emotion::Roles(kept) = &route.emotion {
+        warnings.extend(kept.iter().filter(|role| !route.roles.contains(role)).map(|role| {
+            format!("route {name:?}: emotion names the role {role:?}, which is not in its `roles`; no channel has that role")
+        }));
+    }
+    warnings
 }
 
 /// The warning about a watched folder that is not there.
@@ -116,81 +157,12 @@ impl Config {
         if self.source.is_empty() {
             warnings.push("there is no [[source]], so nothing is listened to; the manual shows two".into());
         }
-        for source in &self.source {
-            let source = match source {
-                Source::Directory(source) => source,
-                Source::Nats(intake) => {
-                    let captured = format!("{}.audio.", self.nats.subject_prefix);
-                    if intake.stream.is_empty()
-                        && !intake.subject.is_empty()
-                        && !intake.subject.starts_with(&captured)
-                    {
-                        warnings.push(format!(
-                            "source {:?}: the stream {} captures {captured}> if the daemon creates it, and not {}; name a stream that does, or add it there",
-                            intake.name, self.nats.audio_stream, intake.subject
-                        ));
-                    }
-                    continue;
-                }
-            };
-            let name = &source.name;
-            if source.path.is_relative() {
-                warnings.push(format!(
-                    "source {name:?}: path {} is looked for below the folder that harkd is started in, / under systemd; begin it with /",
-                    source.path.display()
-                ));
-            }
-            warnings.extend(absent_folder(source));
-            if source.when_done == WhenDone::Keep && !source.failed_directory.as_os_str().is_empty() {
-                warnings.push(format!(
-                    "source {name:?} has a failed_directory, which when_done = \"keep\" does not use"
-                ));
-            }
-        }
-        let of_service = self.route.iter().filter(|route| !matches!(route.engine, EngineChoice::Own(_)));
-        for route in of_service.filter(|route| !route.language.is_empty()) {
-            // The qwen3 models learn more languages than the manual lists, so another language is only a warning.
-            if !language_codes().any(|code| code == route.language) {
-                warnings.push(format!(
-                    "route {:?}: language {:?} is not among those that the service lists; it may refuse it",
-                    route.name, route.language
-                ));
-            }
-        }
-        for plugin in self.plugin.iter().filter(|plugin| plugin.files.as_os_str().is_empty()) {
-            let is_of = |source: &&Source| {
-                let is_named =
-                    plugin.sources.is_empty() || plugin.sources.iter().any(|name| name == source.name());
-                is_named && matches!(source, Source::Nats(_))
-            };
-            // Of the plugins that ship, this one hands files over; what others do is not known here.
-            if let Some(source) =
-                self.source.iter().find(is_of).filter(|_| plugin.library.ends_with("subtitles"))
-            {
-                warnings.push(format!(
-                    "plugin {:?}: recordings of source {:?} come in messages and have no folder, so no files are written for them; set `files` of the plugin",
-                    plugin.name,
-                    source.name()
-                ));
-            }
-        }
-        for route in self.route.iter().filter(|route| route.skip_silence) {
-            if route.engine == EngineChoice::Filetrans {
-                warnings.push(format!(
-                    "route {:?}: skip_silence saves nothing with engine = \"filetrans\", which takes the file as it is; use \"auto\" or \"flash\"",
-                    route.name
-                ));
-            }
-        }
-        for route in &self.route {
-            let Emotion::Roles(kept) = &route.emotion else { continue };
-            for role in kept.iter().filter(|role| !route.roles.contains(role)) {
-                warnings.push(format!(
-                    "route {:?}: emotion names the role {role:?}, which is not in its `roles`; no channel has that role",
-                    route.name
-                ));
-            }
-        }
+        warnings.extend(self.source.iter().flat_map(|source| match source {
+            Source::Directory(source) => strange_folder(source),
+            Source::Nats(source) => self.uncaptured_subject(source).into_iter().collect(),
+        }));
+        warnings.extend(self.plugin.iter().filter_map(|plugin| self.files_without_folder(plugin)));
+        warnings.extend(self.route.iter().flat_map(strange_route));
         warnings.extend(self.webhook.iter().flat_map(|webhook| self.strange_webhook(webhook)));
         warnings.extend(strange_address(&self.dashscope.base_url));
         warnings.extend(self.unreachable_bucket());
@@ -198,5 +170,33 @@ impl Config {
         warnings.extend(self.secret_files().filter_map(|path| readable_by_all(&path)));
         warnings.extend(nats_files(&self.nats).filter_map(|(key, path)| odd_secret(key, path)));
         warnings
+    }
+
+    fn uncaptured_subject(&self, source: &NatsSource) -> Option<String> {
+        let captured = format!("{}.audio.", self.nats.subject_prefix);
+        let is_own = source.stream.is_empty() && !source.subject.is_empty();
+        (is_own && !source.subject.starts_with(&captured)).then(|| {
+            format!(
+                "source {:?}: the stream {} captures {captured}> if the daemon creates it, and not {}; name a stream that does, or add it there",
+                source.name, self.nats.audio_stream, source.subject
+            )
+        })
+    }
+
+    /// Of the plugins that ship, `subtitles` hands files over; what others do is not known here.
+    fn files_without_folder(&self, plugin: &Plugin) -> Option<String> {
+        if !plugin.files.as_os_str().is_empty() || !plugin.library.ends_with("subtitles") {
+            return None;
+        }
+        let is_named = |source: &Source| {
+            plugin.sources.is_empty() || plugin.sources.iter().any(|name| name == source.name())
+        };
+        let source =
+            self.source.iter().find(|source| is_named(source) && matches!(source, Source::Nats(_)))?;
+        Some(format!(
+            "plugin {:?}: recordings of source {:?} come in messages and have no folder, so no files are written for them; set `files` of the plugin",
+            plugin.name,
+            source.name()
+        ))
     }
 }
