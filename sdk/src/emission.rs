@@ -124,7 +124,7 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Subtracts one emission: a body that was written in so many bytes.
+    /// Subtracts one emission: a body that was written in this many bytes.
     ///
     /// # Errors
     /// When not enough is left; then nothing is subtracted.

@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// Deserializes a value of at most so many levels.
+/// Deserializes a value of at most this many levels.
 #[derive(Clone, Copy)]
 struct Levels(usize);
 

@@ -47,7 +47,7 @@ impl Identity {
         Identity { daemon: daemon.to_string(), host: host.trim().to_owned() }
     }
 
-    /// Of the daemon that answers a ping, if it is one with this prefix.
+    /// The id of the daemon that answers a ping, if it has this prefix.
     pub fn of_ping(answer: &Message, prefix: &str) -> Option<Identity> {
         let mut metadata = serde_json::from_slice::<PingResponse>(&answer.payload).ok()?.metadata;
         let is_ours = metadata.get("prefix").is_some_and(|other| other == prefix);

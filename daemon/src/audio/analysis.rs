@@ -77,7 +77,7 @@ impl AnalysisPlan {
     }
 }
 
-/// What an analysis tells while it goes on.
+/// What an analysis reports while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
     /// A piece to send.

@@ -58,7 +58,7 @@ struct Pair {
 enum State {
     /// Nothing was loud enough yet.
     Unknown,
-    /// The later channel is the earlier one, so many samples later and multiplied by this.
+    /// The later channel is the earlier one, this many samples later and multiplied by this.
     Same(Fit),
     Different,
 }
@@ -138,7 +138,7 @@ impl Doubles {
         self.rate * MOST_SHIFT_MS / 1_000
     }
 
-    /// Compares what is left, with silence behind it.
+    /// Compares the remaining samples, with silence behind them.
     fn compare_rest(&mut self) {
         let shift = self.shift();
         if let Some(rest) = self.buffers.first().and_then(|buffer| buffer.len().checked_sub(shift))
@@ -150,7 +150,7 @@ impl Doubles {
         self.buffers.iter_mut().for_each(Vec::clear);
     }
 
-    /// Compares the next so many samples and forgets them.
+    /// Compares the next this many samples and forgets them.
     fn compare(&mut self, window: usize) {
         let (shift, rate) = (self.shift(), self.rate);
         for pair in self.pairs.iter_mut().filter(|pair| pair.state != State::Different) {
@@ -222,7 +222,7 @@ fn search(earlier: &[f32], later: &[f32], shift: usize, rate: usize) -> Fit {
     best(&mut around.map(fine), fine(near.clamp(-limit, limit)))
 }
 
-/// The means of so many samples at a time.
+/// The means of this many samples at a time.
 fn thinned(samples: &[f32], step: usize) -> Vec<f32> {
     samples.chunks_exact(step).map(|chunk| chunk.iter().sum::<f32>() / step as f32).collect()
 }

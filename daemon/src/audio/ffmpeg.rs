@@ -53,7 +53,7 @@ const DEMUXERS: [(&str, &str); 25] = [
     ("wv", "wv"),
 ];
 
-/// ISO media of up to so many bytes whose index comes last is put in order in memory first ([`index_first`]).
+/// ISO media of up to this many bytes whose index comes last is put in order in memory first ([`index_first`]).
 const PUT_IN_ORDER: u64 = 64 << 20;
 
 /// Bytes that are read at once.

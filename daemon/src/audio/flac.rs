@@ -47,7 +47,7 @@ pub(super) struct Flac {
 }
 
 impl Flac {
-    /// For so many samples.
+    /// For this many samples.
     ///
     /// # Errors
     /// When flacenc refuses its settings, which are fixed.
@@ -219,7 +219,7 @@ mod tests {
         samples
     }
 
-    /// Samples that jump by up to so many.
+    /// Samples that jump by up to this many.
     fn jumps(highest: i32) -> impl Strategy<Value = Vec<i32>> {
         prop::collection::vec(-highest..=highest, 40..400).prop_map(|jumps| {
             let mut level = 0;

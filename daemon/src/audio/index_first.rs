@@ -41,7 +41,7 @@ fn is(file: &[u8], it: &Range<usize>, name: &[u8; 4]) -> bool {
     file.get(it.start + 4..it.start + 8) == Some(name)
 }
 
-/// Moves the chunks that lie in `what` by so many bytes, in all tables that the boxes of a range hold. `None`: a table breaks off, or a place
+/// Moves the chunks that lie in `what` by this many bytes, in all tables that the boxes of a range hold. `None`: a table breaks off, or a place
 /// does not fit into it.
 fn move_chunks(
     index: &mut [u8],

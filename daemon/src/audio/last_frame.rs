@@ -24,7 +24,7 @@ const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
 /// Enough bytes to tell the length of a frame.
 const HEAD: usize = 16;
 
-/// Whether the last frame, tag or packet of a file whose content begins at `start` is incomplete. For formats of which nothing tells: false.
+/// Whether the last frame, tag or packet of a file whose content begins at `start` is incomplete. `false` for formats that do not show it.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -39,7 +39,7 @@ impl Walk {
         u64::try_from(milliseconds).ok().filter(|milliseconds| *milliseconds > 0)
     }
 
-    /// The same walk without so many samples, if it has more.
+    /// The same walk without this many samples, if it has more.
     pub(super) fn without(self, samples: u64, rate: u32) -> Walk {
         let silence = u128::from(samples) * SECOND / u128::from(rate.max(1));
         let left = self.nanoseconds.saturating_sub(silence);

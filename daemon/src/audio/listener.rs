@@ -13,7 +13,7 @@ use super::signals::Block;
 use super::silence::Skipper;
 use super::speech::{FRAME_MS, Frame, Framer, SpeechDetector};
 
-/// Speech with a gap of at most so many milliseconds is one: the gap is within a word, or between two of a phrase.
+/// Speech with a gap of at most this many milliseconds is one: the gap is within a word, or between two of a phrase.
 const GAP_MS: u64 = 250;
 
 /// Shorter sound that the detector takes for speech, in milliseconds, is a click.

@@ -45,7 +45,7 @@ impl To16k {
         self.rate
     }
 
-    /// Takes samples; appends those that are ready to `out`.
+    /// Takes samples; appends the resampled ones that are ready to `out`.
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.taken += samples.len() as u64;
         let Some(resampler) = &mut self.resampler else {

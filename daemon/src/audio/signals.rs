@@ -12,7 +12,7 @@ const INVERTED: f32 = 0.001;
 pub(super) enum Signals {
     /// One signal: the channels mixed.
     Mixed,
-    /// A signal for each of so many channels.
+    /// A signal for each of this many channels.
     Each(usize),
     /// One signal: this channel, from 0.
     Only(usize),

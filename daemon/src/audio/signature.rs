@@ -3,7 +3,7 @@
 /// Enough for every signature below, and for the document type of a Matroska file.
 pub(super) const HEAD: usize = 256;
 
-/// Within so many bytes an ASF file (wma, wmv) describes its streams.
+/// Within this many bytes an ASF file (wma, wmv) describes its streams.
 pub(super) const ASF_HEADER: usize = 16 << 10;
 
 pub(super) enum Kind {

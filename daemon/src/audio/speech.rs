@@ -23,7 +23,7 @@ const FULL: f32 = 0.9999;
 /// Mu-law and A-law have no samples above 0.98.
 const FULL_LAW: f32 = 0.98;
 
-/// After so many frames without sound the detector is not asked any more.
+/// After this many frames without sound the detector is not asked any more.
 const QUIET_FRAMES: usize = 16;
 
 /// The level from which on a sample of this codec is at full scale.

@@ -7,7 +7,7 @@ use super::source::Source;
 use super::wav::is_placeholder;
 use super::{chunks, matroska};
 
-/// Within so many bytes a Flash video tells of itself.
+/// Within this many bytes a Flash video has its own description.
 const SCRIPT_DATA: usize = 16 << 10;
 
 /// The most lists of an AVI file, each of which has a gigabyte or two.

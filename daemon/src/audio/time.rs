@@ -23,7 +23,7 @@ pub(super) fn length(base: TimeBase, duration: Duration) -> Time {
     time(base, Timestamp::ZERO, Timestamp::ZERO.saturating_add(duration))
 }
 
-/// How long so many samples are.
+/// How long this many samples are.
 pub(super) fn samples_time(samples: u64, rate: u32) -> Time {
     let time = u128::from(samples) * SECOND as u128 / u128::from(rate.max(1));
     Time::try_from(time).map_or(LONGEST + 1, |time| time.min(LONGEST + 1))

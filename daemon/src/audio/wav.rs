@@ -280,7 +280,7 @@ impl Format {
         self.block_of_frame().is_some_and(|block| block != self.block)
     }
 
-    /// A plain fmt chunk for frames of so many bytes.
+    /// A plain fmt chunk for frames of this many bytes.
     fn fields(&self, block: u16) -> Vec<u8> {
         let bytes_per_second = self.rate.saturating_mul(u32::from(block));
         let bits = block / self.channels * 8;

@@ -58,7 +58,7 @@ pub(super) enum Reply {
     Piece(Section),
     /// Of an analysis, at its end: interruptions, from this one on.
     Interruptions(usize, Vec<(u32, u64)>),
-    /// Of an analysis: so many milliseconds of the recording are decoded.
+    /// Of an analysis: this many milliseconds of the recording are decoded.
     Until(u64),
     /// Of a piece: its next bytes.
     #[serde(skip)]

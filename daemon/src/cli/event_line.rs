@@ -27,7 +27,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for a terminal of so many columns: the text has at least two fifths of them.
+    /// The layout for a terminal of this many columns: the text has at least two fifths of them.
     pub fn of(columns: usize) -> Layout {
         let (has_time, name_columns, label_columns) = match columns {
             0..30 => (false, 0, 0),

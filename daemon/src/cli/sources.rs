@@ -71,7 +71,7 @@ async fn list(config: &Config, as_json: bool) -> Result<(), Exit> {
     answers.is_complete()
 }
 
-/// Asks every daemon that has the source: those that share a NATS subject each have one.
+/// Asks every daemon that has the source: daemons that share a NATS subject have one each.
 async fn steer(config: &Config, what: &str, Named { name }: &Named, as_json: bool) -> Result<(), Exit> {
     let answers = ask(config, &format!("sources.{what}"), &json!({ "name": name }), PATIENCE).await?;
     let mut done = Vec::new();

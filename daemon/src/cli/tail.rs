@@ -76,7 +76,7 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
     }
 }
 
-/// What to say of a job of which nothing may be heard any more.
+/// What to print for a job that may have no further events.
 async fn standing(jetstream: &JetStream, nats: &Nats, job: Uuid, shows_all: bool) -> Option<String> {
     let unseen = |why: String| Some(format!("job {job}: {why}; waiting for its next event"));
     let of_job = Subjects::new(&nats.subject_prefix).of_job("*", job);

@@ -41,11 +41,11 @@ const LANGUAGES: [(&str, &[&str]); 34] = [
 /// The languages that a recognizer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Languages {
-    /// Those of `qwen3-asr-…` (the provider's documentation).
+    /// The languages of `qwen3-asr-…` (the provider's documentation).
     Qwen3,
-    /// Those of `language_hints` (the provider's documentation).
+    /// The languages of `language_hints` (the provider's documentation).
     Audio3,
-    /// Those of a speech server of the operator's own, which are not known.
+    /// The languages of a speech server of the operator's own, which Hark does not know.
     OfTheServer,
 }
 

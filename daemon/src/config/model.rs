@@ -25,7 +25,7 @@ pub struct Model {
     pub outputs: Outputs,
 }
 
-/// What a recognizer can be told besides the audio.
+/// What a recognizer takes besides the audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inputs {
     pub languages: Languages,
@@ -36,7 +36,7 @@ pub struct Inputs {
     pub itn: bool,
 }
 
-/// What a recognizer can tell besides the text.
+/// What a recognizer returns besides the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outputs {
     /// The language and the emotion of the speech.

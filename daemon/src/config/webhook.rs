@@ -13,7 +13,7 @@ use super::Secret;
 /// What a secret of the Standard Webhooks scheme begins with.
 const PREFIX: &str = "whsec_";
 
-/// The scheme asks for keys of at least so many bytes.
+/// The scheme asks for keys of at least this many bytes.
 pub(super) const SHORTEST_KEY: usize = 24;
 
 /// One `[[webhook]]`.

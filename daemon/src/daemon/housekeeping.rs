@@ -25,7 +25,7 @@ const WHILE_FULL: Duration = Duration::from_secs(2);
 /// The audio of failed jobs, and the events of ended ones, leave this part of `state.max_size` free.
 const ROOM: u64 = 10;
 
-/// The spool is swept once in so many rounds: every minute.
+/// The spool is swept once in this many rounds: every minute.
 const SWEEP: u64 = 12;
 
 /// Deletes old jobs from the ledger, empties the ledger's log so that erased texts do not stay in it, and denies new recordings while the state

@@ -64,14 +64,14 @@ impl Price {
         seconds.saturating_add(input).saturating_add(output).saturating_add(500_000) / 1_000_000
     }
 
-    /// What is reserved in a budget for a request of so many seconds: where tokens are billed, a quarter more than the estimate.
+    /// What is reserved in a budget for a request of this many seconds: where tokens are billed, a quarter more than the estimate.
     pub fn reservation_micro(&self, seconds: u64) -> u64 {
         let estimate = self.estimate(seconds);
         let cost = self.cost_micro(estimate);
         if estimate.input_tokens.is_some() { cost.saturating_mul(5).div_ceil(4) } else { cost }
     }
 
-    /// What a request of so many seconds will presumably be billed. Tokens are an estimate: how much is said decides them.
+    /// What a request of this many seconds will presumably be billed. Tokens are an estimate: how much is said decides them.
     pub fn estimate(&self, seconds: u64) -> Usage {
         let has_tokens = self.pico_per_input_token > 0 || self.pico_per_output_token > 0;
         Usage {

@@ -15,7 +15,7 @@ pub fn repeats(text: &str) -> bool {
     (1..=longest).any(|phrase| repeats_with(&characters, phrase))
 }
 
-/// Whether a phrase of so many characters stands more than 20 times in a row.
+/// Whether a phrase of this many characters stands more than 20 times in a row.
 fn repeats_with(characters: &[char], phrase: usize) -> bool {
     let mut equal = 0;
     for (index, character) in characters.iter().enumerate().skip(phrase) {

@@ -52,7 +52,7 @@ pub struct Supervisor {
     launch: Launch,
     timeout: Duration,
     queue: mpsc::Receiver<Work>,
-    /// Requests of the operator to enable the plugin, and those that wait for the end of a load.
+    /// Requests of an operator to enable the plugin, and requests that wait until a load has ended.
     enable: mpsc::Receiver<oneshot::Sender<()>>,
     enabling: Vec<oneshot::Sender<()>>,
     status: watch::Sender<PluginStatus>,

@@ -82,7 +82,7 @@ impl Library {
         }
         let mut table = MaybeUninit::<abi::Plugin>::zeroed();
         let known = size_of::<abi::Plugin>().min(size as usize);
-        // SAFETY: magic, major and size vouch for so many bytes of a `struct hark_plugin`; fields that an older plugin lacks stay zero; its
+        // SAFETY: magic, major and size vouch for this many bytes of a `struct hark_plugin`; fields that an older plugin lacks stay zero; its
         // functions are options and its other fields integers and pointers, so any bits are valid.
         let table = unsafe {
             table.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(address.cast(), known);

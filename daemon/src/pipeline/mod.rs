@@ -59,7 +59,7 @@ const MOST_JOBS: usize = 16_384;
 pub struct Pipeline {
     /// For the jobs that begin.
     current: RwLock<Arc<Plugins>>,
-    /// Those that the jobs under way began with.
+    /// The plugins with which the jobs under way began.
     kept: Mutex<HashMap<Uuid, Arc<Plugins>>>,
     /// The tasks that supervise processes, by the plugins' names.
     supervisors: Mutex<Vec<(String, JoinHandle<()>)>>,
@@ -125,7 +125,7 @@ impl Pipeline {
         self.current().running(surroundings, plugin, folders).is_some()
     }
 
-    /// Puts plugins in the place of those that run, for the jobs that begin from now on.
+    /// Replaces the running plugins for the jobs that begin from now on.
     pub fn install(&self, plugins: Plugins) {
         let before = std::mem::replace(&mut *self.current.write(), Arc::new(plugins));
         let current = self.current();
@@ -158,7 +158,7 @@ impl Pipeline {
         processed
     }
 
-    /// The plugins of a job: those that it began with, else the present ones.
+    /// The plugins with which a job began, else the present ones.
     pub fn of(&self, job: Uuid) -> Arc<Plugins> {
         self.kept.lock().get(&job).map(Arc::clone).unwrap_or_else(|| self.current())
     }

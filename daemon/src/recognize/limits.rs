@@ -34,7 +34,7 @@ pub struct Limits {
 /// Whether a recognizer accepts audio in one of these ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivers {
-    /// Yes, files of up to so many bytes.
+    /// Yes, files of up to this many bytes.
     UpTo(u64),
     /// No.
     No,

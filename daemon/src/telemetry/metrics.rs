@@ -66,11 +66,11 @@ pub struct Metrics {
     pub webhook_paused: IntGaugeVec,
     /// Requests to receivers of webhooks, by webhook and outcome (taken, later, refused, gone).
     pub webhook_requests: IntCounterVec,
-    /// Events of jobs of which one was set aside, by webhook.
+    /// Events of jobs with an event that was set aside, by webhook.
     pub webhook_set_aside: IntGaugeVec,
     /// Events that the receiver has not taken yet, by webhook; the daemon that delivers it shows it.
     pub webhook_backlog: IntGaugeVec,
-    /// Events that the stream has removed before they were sent, by webhook: at most so many; and finals whose segments were removed.
+    /// Events that the stream has removed before they were sent, by webhook (an upper bound), and finals whose segments were removed.
     pub webhook_removed: IntCounterVec,
     /// Seconds from a recording's acceptance to its last event.
     pub job_elapsed_seconds: Histogram,
@@ -224,7 +224,7 @@ impl Metrics {
             ),
             webhook_removed: counters(
                 "hark_webhook_removed_events_total",
-                "Events that the limits of the stream have removed before they were sent, at most so many, and finals that were sent without their segments because those were removed",
+                "Events that the limits of the stream have removed before they were sent (an upper bound), and finals that were sent without their segments because those were removed",
                 &["webhook"],
             ),
             job_elapsed_seconds: keep(&registry, Histogram::with_opts(elapsed)),

@@ -23,7 +23,7 @@ pub struct Fault {
     /// The first so many matching requests are not hit.
     #[serde(default)]
     pub skip: u64,
-    /// Hits at most so many requests; absent: no end.
+    /// Hits at most this many requests; absent: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
     /// Hits each request with this probability, decided by `seed` and the number of the request alone.

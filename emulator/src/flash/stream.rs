@@ -20,7 +20,7 @@ use super::Recognition;
 pub(super) struct Script {
     incremental: bool,
     delay: Duration,
-    /// After so many events nothing is sent for a while.
+    /// After this many events nothing is sent for a while.
     stall: Option<(usize, Duration)>,
     end: End,
 }
@@ -28,7 +28,7 @@ pub(super) struct Script {
 /// How the stream ends.
 enum End {
     Stop,
-    /// Without the last event, or without everything after so many events.
+    /// Without the last event, or without everything after this many events.
     Silence(Option<usize>),
     Error {
         after_events: usize,
@@ -125,7 +125,7 @@ fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
     events
 }
 
-/// The event with `stop`, after so many others.
+/// The event with `stop`, after this many others.
 pub(super) fn last_event(recognition: &Recognition, whole: &str, tokens: usize, incremental: bool) -> Bytes {
     let last = if incremental {
         let message = json!({"role": "assistant", "content": []});

@@ -30,7 +30,7 @@ impl Third<'_> {
     }
 }
 
-/// The rises in a call of so many milliseconds, one a speaker at most. A speaker who says nothing with a known emotion in one of both thirds
+/// The rises in a call of this many milliseconds, one a speaker at most. A speaker who says nothing with a known emotion in one of both thirds
 /// has none: there is nothing to compare.
 pub(crate) fn rises(config: &Config, segments: &[Segment], length_ms: Option<u64>) -> Vec<Finding> {
     let ends = segments.iter().filter_map(|segment| segment.end_ms);

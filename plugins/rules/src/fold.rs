@@ -85,12 +85,12 @@ impl Words {
         self.words[words.start].origin.start..self.words[words.end - 1].origin.end
     }
 
-    /// The first words, at most so many.
+    /// The first words, at most this many.
     pub(crate) fn head(&self, most: usize) -> Words {
         self.part(0..most.min(self.len()))
     }
 
-    /// The last words, at most so many.
+    /// The last words, at most this many.
     pub(crate) fn tail(&self, most: usize) -> Words {
         self.part(self.len() - most.min(self.len())..self.len())
     }

@@ -102,7 +102,7 @@ pub(crate) fn lines(parts: &[Part], room: Room) -> Vec<usize> {
     let count = filler.lines;
     let total: u32 = parts.iter().map(|part| part.width + u32::from(part.is_spaced)).sum();
     let even = f64::from(total) / f64::from(count.max(1));
-    // best[line][end]: the least cost of the parts before `end` in so many lines, and where the last of these lines begins.
+    // best[line][end]: the least cost of the parts before `end` in this many lines, and where the last of these lines begins.
     let mut best = vec![vec![None; parts.len() + 1]; count as usize + 1];
     best[0][0] = Some((0.0, 0));
     for line in 1..=count as usize {

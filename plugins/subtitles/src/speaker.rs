@@ -36,7 +36,7 @@ pub(crate) fn label(name: &str) -> String {
     format!("{name}: ")
 }
 
-/// The same in at most half a line of so many columns: a longer name is cut.
+/// The same in at most half a line of this many columns: a longer name is cut.
 pub(crate) fn short_label(name: &str, max_chars: u32) -> String {
     // The colon and the space.
     let room = (max_chars / 2) as usize - 2;

@@ -33,7 +33,7 @@ fn segment(role: &str, begin_ms: u64, end_ms: u64, text: &str) -> Segment {
     }
 }
 
-/// A segment whose words are said one after the other, 250 ms each, with a pause of so many milliseconds behind those that end with `|`.
+/// A segment whose words are said one after the other, 250 ms each, with a pause of this many milliseconds behind those that end with `|`.
 fn spoken(text: &str, pause_ms: u64) -> Segment {
     let mut words = Vec::new();
     let mut at = 1_000;

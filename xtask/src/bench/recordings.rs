@@ -16,7 +16,7 @@ pub(super) struct Recordings {
 }
 
 impl Recordings {
-    /// `count` files of so many seconds below `folder`, no two alike.
+    /// `count` files of this many seconds below `folder`, no two alike.
     pub(super) fn make(folder: &Path, count: usize, seconds: u64) -> anyhow::Result<Recordings> {
         let at = folder.join("recordings");
         fs::create_dir(&at).with_context(|| format!("making {}", at.display()))?;

@@ -60,7 +60,7 @@ pub(super) fn measure(bench: &Bench<'_>, table: &mut Table) -> anyhow::Result<()
     Ok(())
 }
 
-/// CPU of harkd and its children for so many recordings of so many seconds, through flash.
+/// CPU of harkd and its children for this many recordings of this many seconds, through flash.
 fn cpu(
     bench: &Bench<'_>,
     options: &[&str],

@@ -36,7 +36,7 @@ pub struct Request {
     /// These; at most [`MOST`].
     #[serde(default)]
     jobs: Vec<Uuid>,
-    /// Those that have all of these metadata.
+    /// The jobs that have all of these metadata.
     #[serde(default)]
     meta: Map<String, Value>,
     /// Of these, those after this job: `next` of the answer before.
@@ -269,7 +269,7 @@ impl Steer {
         Ok(())
     }
 
-    /// Deletes the files that were written for plugins, but for those that were changed since.
+    /// Deletes the files that the daemon wrote for plugins, except files that were changed since.
     async fn erase_files(&self, job: &Job, erased: &mut Erased) -> Result<(), String> {
         let id = job.id;
         let files = self.ledger.read(move |connection| written::of_job(connection, id)).await;

@@ -46,7 +46,7 @@ pub struct Shown {
     pub job: Listed,
     /// As they were published, in order.
     pub events: Vec<ShownEvent>,
-    /// How many later events do not fit into the answer; the next request skips those that it has.
+    /// How many later events do not fit into the answer; the next request skips the events that this answer has.
     #[serde(skip_serializing_if = "is_zero")]
     pub events_left_out: usize,
 }

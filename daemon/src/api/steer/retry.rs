@@ -131,7 +131,7 @@ fn make(connection: &Connection, old: &Job, job: &mut Job) -> Result<Made, Ledge
 }
 
 impl Steer {
-    /// A job of which nothing is owed any more. One that has just ended is waited for.
+    /// A job without any duty left. Waits for a job that has just ended.
     pub(super) async fn settled(&self, id: Uuid) -> Result<Job, Refusal> {
         let mut changes = self.ledger.changes();
         let until = Instant::now() + ENDING;

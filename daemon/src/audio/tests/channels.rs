@@ -25,7 +25,7 @@ pub(super) fn sentence(name: &str) -> Vec<f64> {
     bytes[44..].chunks_exact(2).map(|it| f64::from(i16::from_le_bytes([it[0], it[1]])) / 32_768.0).collect()
 }
 
-/// A channel of so many seconds with sounds that begin at these seconds.
+/// A channel of this many seconds with sounds that begin at these seconds.
 pub(super) fn channel(seconds: f64, sounds: &[(f64, &[f64])]) -> Vec<f64> {
     let mut samples = vec![0.0; (seconds * RATE as f64) as usize];
     for (begin, sound) in sounds {

@@ -116,7 +116,7 @@ fn write_line(out: &mut impl Write, spans: &[Span], has_colours: bool) -> io::Re
     writeln!(out, "{}", paint(spans, has_colours))
 }
 
-/// The text in lines of so many columns, broken between words.
+/// The text in lines of this many columns, broken between words.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

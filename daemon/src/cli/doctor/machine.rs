@@ -15,7 +15,7 @@ use crate::os;
 /// A slower disk holds every job up: each writes its intent and its events with a sync of their own.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
 
-/// The slowest of so many is what counts.
+/// The slowest of this many is what counts.
 const SYNCS: usize = 3;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {

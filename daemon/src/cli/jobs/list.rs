@@ -37,7 +37,7 @@ pub struct Args {
     /// Only jobs in whose transcript this stands
     #[arg(long, value_name = "WORDS")]
     text: Option<String>,
-    /// At most so many [default: 50, at most 500]
+    /// At most this many [default: 50, at most 500]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// CSV instead of a table

@@ -22,7 +22,7 @@ pub struct Jobs {
     /// The jobs in the order in which they were seen first.
     order: BTreeMap<u64, Uuid>,
     next: u64,
-    /// Jobs that have ended, in that order; those that are being processed are waited for.
+    /// Jobs in the order in which they ended; a job that is being processed keeps the later ones waiting.
     ended: VecDeque<Uuid>,
     bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! Patterns of files and of their names: those that cannot be parsed, and those that can match nothing.
+//! Patterns of files and of their names: finds patterns that cannot be parsed, and patterns that match no name.
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ const MEASURED: [u64; 3] = [1, 3, 5];
 const GROWTH: (u64, u64) = (1 << 20, 4 << 20);
 /// New descriptors or threads over four fifths of the events that fail; fewer are told.
 const MORE: u64 = 8;
-/// Descriptors or threads since before the first event that fail: a pool may grow to so many.
+/// Descriptors or threads since before the first event that fail: a pool may grow to this many.
 const MOST: u64 = 64;
 
 /// Hands over `events` events of calls, those that the plugin wants; false if the process is gone. `before`: what it held before any event.
@@ -64,7 +64,7 @@ enum Stop {
     Error(String),
 }
 
-/// `held`: what the process held after so many events.
+/// `held`: what the process held after this many events.
 async fn calls(
     process: &mut Process,
     wants: Wants,

@@ -106,7 +106,7 @@ impl EventReader {
         })
     }
 
-    /// Asks for so many events, unless a request is open.
+    /// Asks for this many events, unless a request is open.
     ///
     /// # Errors
     /// A sentence, when the client is closed.

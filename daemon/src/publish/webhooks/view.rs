@@ -27,7 +27,7 @@ pub struct View {
     pub set_aside: Vec<Waiting>,
     pub last_taken: Option<Timestamp>,
     pub last_failure: Option<Failure>,
-    /// Events that the stream's limits have removed before they were sent, since the daemon started: at most so many. Finals whose segments
+    /// Events that the stream's limits have removed before they were sent, since the daemon started: at most this many. Finals whose segments
     /// were removed count as well.
     pub removed: u64,
     /// Events that the consumer has not handed out.

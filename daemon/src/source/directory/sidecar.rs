@@ -131,7 +131,7 @@ pub(in crate::source) fn merged(
     Ok(merged)
 }
 
-/// Whether a value has at most so many levels of arrays and objects.
+/// Whether a value has at most this many levels of arrays and objects.
 fn is_within(value: &Value, levels: usize) -> bool {
     let below = |value| levels > 0 && is_within(value, levels - 1);
     match value {

@@ -58,7 +58,7 @@ struct Waiting {
 /// A file that is open for writing, or unreadable, is looked at no more often than this, however short `settle` is.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A file that is not all there has to stand still for so many times `settle`: a minute, by default.
+/// A file that is not all there has to stand still for this many times `settle`: a minute, by default.
 const LONG: u32 = 30;
 
 impl Settling {

@@ -11,7 +11,7 @@ use crate::job::ledger::{Ledger, LedgerError, checkpoint};
 const EMPTYING: Duration = Duration::from_secs(5);
 const EMPTY_AGAIN: Duration = Duration::from_millis(50);
 
-/// Overwrites what is left of erased rows; returns what of it could not be.
+/// Overwrites the copies of erased rows; returns the copies that could not be overwritten.
 ///
 /// # Errors
 /// When the ledger is closed or damaged.

@@ -11,7 +11,7 @@ use crate::recognize::dashscope::answers::{Answer, Word, words};
 use crate::recognize::dashscope::transcript::Reading;
 use crate::recognize::segment_of_all;
 
-/// Tokens of the longest answer by the page of `qwen-audio-3.1-asr-flash`; an answer of so many may have been cut.
+/// Tokens of the longest answer by the page of `qwen-audio-3.1-asr-flash`; an answer of this many may have been cut.
 const LONGEST_ANSWER: u64 = 1_024;
 
 /// A whole answer of flash, or one event of its stream.
