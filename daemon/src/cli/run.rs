@@ -36,8 +36,7 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
         };
         daemon.run(stop, reload, level).await
     });
-    // Blocking reads that hang (a dead network file system) do not keep the process from ending.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(THREADS_END);
     match outcome {
         Ok(()) => {
             info!("harkd has ended");
@@ -51,6 +50,11 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
 /// A takeover is polled through dozens of futures: compiled without optimization it has taken 1.8 MiB of a thread's stack, and the default
 /// is 2 MiB. Pages that no thread has touched cost nothing.
 const STACK: usize = 8 << 20;
+
+/// How long the end of the process waits for threads with blocking work. A read that hangs (a dead network file system) may take for ever.
+/// Without any wait the runtime detaches threads that are just ending, and glibc's `pthread_detach` may read the stack of such a thread after it
+/// was unmapped: the process then ends with SIGSEGV.
+const THREADS_END: Duration = Duration::from_millis(500);
 
 /// For how long a thread for blocking work waits for its next work. The work goes to the thread that has waited longest, so that after a
 /// burst some work a second would keep dozens of threads for as long as it comes if each waited for tokio's 10 s.
