@@ -12,7 +12,7 @@ use futures::stream::FuturesUnordered;
 use hark_sdk::event::Event;
 use hark_sdk::testing::{Bench, transcript};
 use hark_sdk::{Error, Host, Plugin, Transcript};
-use harkd::pipeline::{Pipeline, Processed, Surroundings};
+use harkd::pipeline::{Pipeline, PluginEnvironment, Processed};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::json;
 
@@ -52,9 +52,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let function_us = micros(began, ALONE);
 
     let folder = tempfile::tempdir()?;
-    let surroundings = Surroundings { executable, ..Surroundings::new(&folder.path().join("state")) };
+    let environment =
+        PluginEnvironment { executable, ..PluginEnvironment::new(&folder.path().join("state")) };
     let plugin = serde_json::from_value(json!({ "name": "hello", "library": library }))?;
-    let pipeline = Pipeline::start_in(&surroundings, &[plugin], &Default::default(), Metrics::new());
+    let pipeline = Pipeline::start_in(&environment, &[plugin], &Default::default(), Metrics::new());
     pipeline.loaded().await;
     for _ in 0..ALONE / 10 {
         process(&pipeline, &event).await;

@@ -31,7 +31,7 @@ use crate::api::health::Health;
 use crate::api::reloads::Reloads;
 use crate::api::service;
 use crate::api::service::Identity;
-use crate::api::steer::{Present, Steer};
+use crate::api::steer::{InForce, Steer};
 use crate::broker::{JetStream, Subjects};
 use crate::config::Config;
 use crate::job::ledger::{LedgerError, checkpoint, pieces};
@@ -92,7 +92,7 @@ pub struct Daemon {
     partials: Partials,
     webhooks: Webhooks,
     steer: Steer,
-    present: watch::Sender<Present>,
+    present: watch::Sender<InForce>,
 }
 
 impl Daemon {
@@ -265,6 +265,6 @@ async fn end(pipeline: &Pipeline) {
 }
 
 /// What requests of operators need of the settings.
-fn present(settings: &Settings) -> Present {
-    Present { recognizers: Arc::clone(&settings.recognizers), policy: settings.policy.clone() }
+fn present(settings: &Settings) -> InForce {
+    InForce { recognizers: Arc::clone(&settings.recognizers), policy: settings.policy.clone() }
 }

@@ -108,7 +108,7 @@ async fn of_a_forgotten_file_only_the_recording_is_left_and_it_is_not_heard_agai
     let (code, _, words) = hark.run(&["jobs", "show", &job]).await;
     assert!(code == 1 && words.contains("no running daemon has job"), "{words}");
     let (code, out, _) = hark.run(&["forget", &job]).await;
-    assert!(code == 1 && out.contains("no running daemon and no stream has anything of it"), "{out}");
+    assert!(code == 1 && out.contains("no running daemon and no stream has data of it"), "{out}");
     let shown = hark.json(&["jobs", "show", &kept]).await;
     assert!(shown["text"].as_str().unwrap().contains("starling"), "{shown}");
     assert!(hark.path("calls/starling.srt").exists());

@@ -21,7 +21,7 @@ async fn a_folder_becomes_subtitles() {
     let nats = NatsServer::start().await;
     let service = Emulator::start(&["--manifest", SAMPLES]).await;
     let setup = recipe("subtitles", &[]);
-    // The page says: also what lies there before the first start.
+    // The page says: also files that are there before the first start.
     std::fs::write(setup.path("srv/films/talk.wav"), sample("cancel.wav")).unwrap();
     let mut hark = setup.nats(&nats).asr(&service).start().await;
     hark.next_event("job.completed").await;

@@ -1,4 +1,4 @@
-//! The bodies of requests: read whole, and read to their end even if the request was refused at its beginning.
+//! Reads the bodies of requests, to their end even if the request was refused at its beginning.
 //!
 //! A server that answers and closes while the client still sends makes the client see a broken pipe instead of the answer. The gateways in
 //! front of the service read on; so does the emulator.

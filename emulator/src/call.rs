@@ -50,7 +50,7 @@ impl Call {
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "InvalidApiKey", message))
     }
 
-    /// Writes the journal line, then sends the answer, or the part of it that the faults leave.
+    /// Writes the journal line, then sends the answer, or the part of the answer that the faults do not cut.
     pub async fn finish(mut self, result: Result<Response, Refusal>) -> Response {
         let response = match result {
             Ok(response) => response,
@@ -131,7 +131,7 @@ pub fn header_is(headers: &HeaderMap, name: &str, value: &str) -> bool {
         .is_some_and(|found| found.trim().eq_ignore_ascii_case(value))
 }
 
-/// The refusal that a fault prescribes, and whether it comes as a page of HTML.
+/// The refusal that a fault prescribes, and whether to send it as an HTML page.
 fn refusal_of(fired: &Fired) -> Option<(Refusal, bool)> {
     let make = |fault: &Fault, status: u16, code: &str, message: &str| {
         let status =

@@ -43,7 +43,7 @@ pub struct Entry {
     pub request_id: String,
     /// `ok`, the code of the refusal, or the code with which a task failed.
     pub outcome: String,
-    /// Status of the answer; absent where none was given, or where there is no request (kind `task`).
+    /// Status of the answer; absent if the emulator gave no answer, or if the line is no request (kind `task`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub http_status: Option<u16>,
     /// First and last letters of the key only.
@@ -84,7 +84,7 @@ impl Journal {
         Ok(Journal { path: path.to_path_buf(), file: Mutex::new(file) })
     }
 
-    /// Appends one line. A journal that cannot be written is worse than none, so the failure is logged as an error.
+    /// Appends one line. If that fails, the emulator logs an error: a test must not trust a journal that lacks lines.
     pub fn write(&self, entry: &Entry) {
         let written = serde_json::to_vec(entry).map_err(std::io::Error::from).and_then(|mut line| {
             line.push(b'\n');

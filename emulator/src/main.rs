@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
     let served = runtime.block_on(serve(options));
-    // A parser that is reading a large file is not waited for.
+    // At its end the emulator does not wait for a parser that still reads a large file.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match served {
         Ok(()) => ExitCode::SUCCESS,

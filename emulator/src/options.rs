@@ -110,7 +110,7 @@ const MORE_HELP: &str = "\
 Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
   Which requests, and how often (every one, unless said):
     on=KIND[+KIND…]       flash submit query list cancel policy upload result
-    skip=N                leaves the first N alone
+    skip=N                skips the first N
     next=N                hits at most N
     probability=P         hits each with P between 0 and 1
     seed=N                decides which; the same on every run
@@ -122,8 +122,8 @@ Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
     reset                 the connection is reset
   After the work, which is charged:
     drop_answer           reset before the first byte
-    cut_answer            reset behind after_bytes=0 of the body
-    stall                 ms=60000 of silence; in a stream behind after_events=N
+    cut_answer            reset after after_bytes=0 of the body
+    stall                 ms=60000 of silence; in a stream after after_events=N
     split_bytes           one byte at a time
     garbage               200 and no JSON
     length                half of the text, finish_reason is length
@@ -143,7 +143,7 @@ Faults, as in --fault throttle,on=flash+submit,next=2,retry_after=1:
 
 While it runs, on the API's listener:
   GET /emulator/faults    what is in force, with how often it was seen and hit
-  PUT /emulator/faults    a JSON array of faults with the names above, in place of all that were
+  PUT /emulator/faults    a JSON array of faults with the names above; it replaces all earlier faults
   GET /emulator/journal   the journal so far
 
 Journal lines have time, kind (as above, and task: the end of a filetrans task), request_id, outcome (ok or a

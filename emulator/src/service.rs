@@ -28,7 +28,7 @@ pub struct Service {
     pub http: reqwest::Client,
     directory: PathBuf,
     storage_address: SocketAddr,
-    /// Removes the directory when the service ends; `None` where the user chose one.
+    /// Removes the directory when the service ends; `None` if the user chose the directory.
     _temporary: Option<TempDir>,
 }
 

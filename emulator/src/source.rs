@@ -95,7 +95,7 @@ pub fn from_data_url(directory: &Path, url: &str) -> Result<Received, SourceErro
 pub struct Wanted<'a> {
     pub url: &'a str,
     pub model: &'a str,
-    /// Whether the header was sent that makes the service look into its own storage.
+    /// Whether the request has the header that lets the service resolve `oss://` URLs of its own storage.
     pub resolve_oss: bool,
     pub require_content_length: bool,
     pub limit_bytes: u64,

@@ -25,7 +25,7 @@ pub struct Sentence {
     pub speaker: u32,
 }
 
-/// The recording's text from flash. `language` is the one that the request named: it is echoed.
+/// The recording's text from flash. `language` is the language that the request named; the answer repeats it.
 pub fn hear(service: &Service, sha256: &str, language: Option<&str>) -> Recognized {
     let known = service.manifest.get(sha256);
     let text = match known {
@@ -75,7 +75,7 @@ pub fn hear_channel(
             };
             let parts = text::sentences(&text);
             let spans = share(duration_ms, &parts);
-            // Where nothing is known about the speakers, two of them take turns.
+            // If the manifest names no speakers, two speakers alternate.
             let sentence = |(number, (part, (begin, end))): (usize, (&&str, (u64, u64)))| Sentence {
                 speaker: (number % 2) as u32,
                 begin,
@@ -89,7 +89,7 @@ pub fn hear_channel(
     }
 }
 
-/// The context as if it had been said.
+/// Returns the context as if it were the transcript, as a recognizer may do on silence.
 pub fn echo(context: &str, duration_ms: u64) -> Vec<Sentence> {
     let parts = text::sentences(context);
     let spans = share(duration_ms, &parts);

@@ -11,14 +11,14 @@
  * Threads  Calls never overlap and stay in order within a job; the thread that makes them may change. A plugin may start threads.
  *          They must not use `hark_host`: it belongs to the call, and to the thread that makes it.
  * Time     Each event has `timeout` (2 s unless configured). After that the daemon kills the process, starts another, and reports the
- *          event as failed. A process whose threads take a core for longer than that without an event is replaced likewise.
+ *          event as failed. The daemon also replaces a process whose threads use a core for longer than that while it has no event.
  *          After three deaths in ten minutes the daemon quarantines the plugin and processes transcripts without it.
  * Trust    The process may use `memory_limit` bytes of memory (reserved addresses do not count), and the same limit holds for each file
  *          and for everything below $STATE/plugins/<name>; it may write there and below the folders of `write`. It may not start
  *          processes, nor open connections unless `network = true`; it has no access to credentials, audio and environment. Its
  *          working directory is /, its stdout and stderr are discarded. The library and its folder must belong to root or the
  *          daemon's user and be writable only by their owner.
- * Install  Put a new version beside the old one and rename it over; the new version takes over between two events. The loader finds its
+ * Install  Write a new version beside the old file and rename it over the old one; it takes over between two events. The loader finds its
  *          dependencies in the plugin's folder and in the system's library folders. The daemon opens the library from memory: $ORIGIN
  *          and dladdr() do not lead to its folder, so name files that the plugin reads in its config, by absolute paths.
  */
@@ -50,10 +50,10 @@ extern "C" {
 
 /* Kinds of events that on_event is called with: hark_plugin.wants. */
 #define HARK_WANTS_FINALS 1u      /* transcript.final */
-#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; when the plugin is behind, it gets the newest one of each piece */
+#define HARK_WANTS_PARTIALS 2u    /* transcript.partial; a plugin that is slow gets only the newest one of each piece */
 #define HARK_WANTS_JOBS 4u        /* job.*: reserved, no plugin is called with them yet; `harkd check` warns */
 #define HARK_WANTS_ANNOTATIONS 8u /* annotation.*, before the final */
-#define HARK_WANTS_SEGMENTS 16u   /* transcript.segment; after a restart the earlier ones of a job come again, and what is emitted is dropped */
+#define HARK_WANTS_SEGMENTS 16u   /* transcript.segment; a new process gets the earlier ones of a job again; what it emits then is dropped */
 
 /* Properties of the plugin: hark_plugin.flags. */
 #define HARK_TRANSFORM 1u /* replaces text: runs before all other plugins, and before any part of the transcript leaves the daemon. A source
@@ -70,8 +70,8 @@ typedef struct hark_host {
 
     /*
      * Publishes an event of the current event's job, after that event and in the order of the calls. `piece` and `revision` tell which
-     * segment or partial it is about; the daemon fills them in. An alert keeps its id from tentative to the end: of each id the daemon
-     * publishes "tentative", "confirmed" and a retraction once each, in this order, and retracts what is still tentative at the end.
+     * segment or partial it is about; the daemon fills them in. An alert keeps its id from tentative to the end: for each id the daemon
+     * publishes "tentative", "confirmed" and a retraction at most once each, in this order. At the end it retracts tentative alerts.
      * kind     "alert.raised", "alert.retracted": json is an object with alert, rule, severity ("info", "warning", "critical"), state
      *          ("tentative", "confirmed"), quote, and where known channel, role, begin_ms, end_ms, reason. `plugin` is filled in,
      *          and "{plugin}" in alert becomes the same name.
@@ -93,8 +93,8 @@ typedef struct hark_host {
 
     /*
      * Replaces the text of the transcript that on_event was called with: {"text": "…", "segments": ["…", …]}, one text for each segment.
-     * A transcript of one segment needs no `segments`: it gets `text`. A partial has no segments. Of a transcript.segment only `segments`
-     * count. The last call counts. Times, roles and all other fields stay.
+     * A transcript of one segment needs no `segments`: it gets `text`. A partial has no segments. In a transcript.segment only `segments`
+     * has an effect. Of several calls the last one counts. Times, roles and all other fields stay.
      * When     during on_event with a transcript.final, .segment or .partial, in a plugin with HARK_TRANSFORM.
      * Failure  HARK_ERROR elsewhere, for JSON of another shape, and for another number of segments. Then return HARK_ERROR from
      *          on_event: `on_failure` (skip or hold) in the daemon's configuration decides what happens to the transcript.
@@ -110,14 +110,14 @@ typedef struct hark_host {
     void (*log)(void *user, int32_t level, const char *text, size_t length);
 
     /*
-     * Since 1.1: look at `size` before. Hands a file to the daemon, which writes it beside the recording, or into the folder `files` of the
+     * Since 1.1: check `size` before use. Hands a file to the daemon, which writes it beside the recording, or into the folder `files` of the
      * plugin's configuration: as <base><suffix>, where <base> is the recording's name without its extension. It replaces only a file that
      * it wrote for the same recording, else the name is <base>.2<suffix>, <base>.3<suffix>, … The paths are published as plugin.<name>,
      * with `data` {"files": [paths]}. A recording that came in a message has no folder: without `files` it gets none.
      * suffix   a dot, then letters, digits, dots, _ and -, at most 32 bytes; not one that the source takes for a recording.
      * bytes    at most 16 MiB; for one event at most 8 files and 32 MiB.
      * When     during on_event with a transcript.final. The last file of a suffix counts.
-     * Failure  HARK_ERROR elsewhere, and beyond these limits. What the daemon finds out later, it publishes as the plugin's error.
+     * Failure  HARK_ERROR elsewhere, and beyond these limits. If the daemon fails to write a file, it reports that as an error of the plugin.
      */
     int32_t (*file)(void *user, const char *suffix, size_t suffix_length, const char *bytes, size_t length);
 } hark_host;
@@ -138,7 +138,7 @@ struct hark_plugin {
      * Creates the one instance of this process from [plugin.config] as a JSON object ("{}" when there is none).
      * When     once, before any event.
      * Owner    the instance belongs to the plugin; the host only passes it back.
-     * Warnings what in the config is valid and yet can hardly be meant: a line of log at HARK_LOG_WARN each. `harkd check` prints them.
+     * Warnings for each setting that is valid but probably unintended, one line of log at HARK_LOG_WARN. `harkd check` prints them.
      * Failure  NULL, after one line of log at HARK_LOG_ERROR for each mistake, which begins with the key at fault and says what to do;
      *          the first 64 count. The plugin then counts as failed; the daemon retries when its library changes and with growing pauses.
      */
@@ -161,8 +161,8 @@ struct hark_plugin {
     void (*destroy)(void *self, const hark_host *host);
 
     /*
-     * Since 1.1: the JSON Schema of [plugin.config], NUL-terminated, valid as long as the library. The daemon holds the config against it
-     * before create, and `harkd check` prints each mistake with its line. What a schema cannot say, create refuses.
+     * Since 1.1: the JSON Schema of [plugin.config], NUL-terminated, valid as long as the library. The daemon checks the config with it
+     * before create, and `harkd check` prints each mistake with its line. Let create refuse what a schema cannot express.
      * When     once, before create. The field may be NULL: then create alone judges the config.
      * Failure  NULL or text that is no JSON Schema: the plugin counts as failed.
      */

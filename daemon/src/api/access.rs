@@ -14,7 +14,7 @@ use super::state::Api;
 use super::token::Rights;
 use super::{login, page};
 
-/// Nothing is loaded from elsewhere, and no script or style stands in the page itself.
+/// The page loads nothing from other servers, and contains no inline script or style.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -41,8 +41,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a Host header names this server. An address is never foreign: a page of another site reaches the daemon by a name that its
-    /// owner points here, never by an address.
+    /// Whether a Host header names this server. An IP address always does: a page of another site can reach the daemon only by a name whose DNS
+    /// entry its owner points at the daemon (DNS rebinding), never by an address.
     fn is_own(&self, host: &str) -> bool {
         let name = without_port(host);
         let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
@@ -77,7 +77,7 @@ pub async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> 
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Answers have what was said in calls: no cache keeps them.
+    // Answers contain words of calls, so no cache may keep them.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -87,11 +87,11 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> 
     let (path, headers) = (request.uri().path(), request.headers());
     let address = api.address();
     let is_probe = ["/healthz", "/readyz", "/metrics"].contains(&path);
-    // Monitoring reaches these by names that the config does not know; they show no job.
+    // Monitoring asks these paths under names that `http.hosts` does not have; the answers show no job.
     if !is_probe {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         if !host.is_some_and(|host| address.is_own(host)) {
-            let detail = "this Host header is none of this daemon's; add the name to http.hosts";
+            let detail = "the Host header does not name this daemon; add the name to http.hosts";
             return refused(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response());
         }
     }
@@ -110,7 +110,7 @@ fn admit(api: &Api, request: &Request) -> Result<Option<Rights>, Box<Response>> 
             Ok(Some(rights))
         }
         Some(_) => {
-            let detail = "this token may look and listen, not steer";
+            let detail = "this token may only read; a request that changes something needs the token of http.token_file";
             refused(Problem::new(StatusCode::FORBIDDEN, detail).into_response())
         }
         None if wants_page(request) => {

@@ -18,8 +18,8 @@ use crate::job::audio::{self, Unopened};
 use crate::job::{Job, Origin};
 use crate::source::directory::is_heard;
 
-/// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source. The
-/// audio still has what a transform takes out of the text.
+/// Whether the daemon plays a job's recording: `http.audio` is set, the recording came from a folder, and no transform works for its source.
+/// With a transform it does not play: the audio still holds the words that the transform removes from the text.
 pub(super) fn is_playable(handles: &Handles, job: &Job) -> bool {
     let is_file = matches!(job.origin, Origin::File { .. });
     handles.config().http.audio && is_file && !handles.steer.pipeline.transforms(job.id, &job.source)
@@ -35,14 +35,14 @@ pub(super) async fn play(
     let (handles, id) = (api.handles()?, job_id(&id)?);
     let job = handles.ledger.find(id).await?.ok_or_else(|| unknown(id))?;
     if !is_playable(handles, &job) {
-        let detail = "recordings are played where http.audio is set, for files of folders whose source has no transform";
+        let detail = "the daemon plays a recording only if http.audio is set, it came from a folder, and its source has no transform";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let format = job.recording.format.clone();
     let opened = tokio::task::spawn_blocking(move || open(&job)).await;
     let (file, length) = opened.map_err(|error| unopened(error.to_string()))??;
     let kind = content_type(format.as_deref());
-    // A range is of a GET only; a condition about it never holds, because the recording has no validator.
+    // Only a GET may have a range. A condition on a range (If-Range) never holds, because the recording has no validator.
     let is_ranged = method == Method::GET && !headers.contains_key(header::IF_RANGE);
     let wanted = headers.get(header::RANGE).filter(|_| is_ranged).and_then(|range| range.to_str().ok());
     match wanted.map_or(Range::Whole, |range| Range::of(range, length)) {
@@ -63,15 +63,15 @@ pub(super) async fn play(
     }
 }
 
-/// Opens the file that a job heard; returns it with its length. Blocking.
+/// Opens the file that a job recognized, and returns it with its length. Blocking.
 fn open(job: &Job) -> Result<(File, u64), Problem> {
-    let other = || Problem::unknown("the file at the recording's place is not the one that was heard");
+    let other = || Problem::unknown("the file at the recording's path is not the file that was recognized");
     let (Origin::File { root, below, identity }, Some(sha256)) = (&job.origin, &job.recording.sha256) else {
         return Err(other());
     };
     let file = audio::open_below(root, below).map_err(|error| match error {
         Unopened::Fault(_) | Unopened::Missing(_) => {
-            Problem::unknown("the recording is not where it was heard any more")
+            Problem::unknown("the recording is no longer at the path where the daemon found it")
         }
         Unopened::NotNow(error) => unopened(error.to_string()),
     })?;
@@ -108,7 +108,7 @@ fn answer(
     response
 }
 
-/// What of a recording is asked for.
+/// Which bytes of a recording a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
     Whole,
@@ -118,7 +118,7 @@ enum Range {
 }
 
 impl Range {
-    /// Reads a Range header. One that asks for several parts, or cannot be read, is ignored, as RFC 9110 permits.
+    /// Reads a Range header. A header that asks for several ranges, or cannot be parsed, is ignored, as RFC 9110 permits.
     fn of(header: &str, length: u64) -> Range {
         let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
         else {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 
-/// How long the body of a request may take: forms and objects without meaning, a packet each.
+/// Time limit for the body of a request. Bodies are small (a form, or an empty object) and fit into one packet.
 const BODY_LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest body.
@@ -31,7 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InPath {
     }
 }
 
-/// Reads the body before the handler runs, so that a client that does not send it keeps its place among the connections for a moment only.
+/// Reads the whole body before the handler runs, so that a client that sends none occupies one of the connections for a moment only.
 pub(super) async fn whole_body(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match tokio::time::timeout(BODY_LIMIT, to_bytes(body, LARGEST)).await {

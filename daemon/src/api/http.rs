@@ -25,8 +25,8 @@ use super::routes::router;
 use super::state::Api;
 use crate::config::{Http, UnusableTls, listen_address, server_tls};
 
-/// Connections that may be open at a time: more than probes, scrapers and fifty viewers with a stream each need, few among the descriptors that
-/// recordings need too. Further clients wait in the kernel's queue.
+/// Open connections at a time: enough for probes, scrapers and fifty viewers with a stream each, and few compared with the descriptors that
+/// recordings need. Further clients wait in the kernel's queue.
 pub const CONNECTIONS: usize = 256;
 
 /// How long a connection may be open without a complete request; then the server closes it, so that no client keeps its place by waiting.
@@ -36,7 +36,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 /// How long the two sides may take to agree on TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long answers that are under way may take once the server stops: a client that does not read its answer delays no end.
+/// How long answers in progress may take once the server stops, so that a client that does not read its answer cannot delay the stop.
 const FINISHING: Duration = Duration::from_secs(5);
 
 /// Why the daemon has no HTTP listener.

@@ -48,7 +48,7 @@ pub(super) async fn list(
     Ok(Json(page).into_response())
 }
 
-/// The query of the next page: the same filters behind another job.
+/// The query of the next page: the same filters, with `before` set to the last job of this page.
 fn before(query: &str, job: Uuid) -> String {
     let others = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "before");
     let mut next = url::form_urlencoded::Serializer::new(String::new());
@@ -58,13 +58,13 @@ fn before(query: &str, job: Uuid) -> String {
 /// Reads the filter of an address.
 ///
 /// # Errors
-/// 400 for a key that no filter has, one that stands twice, or a value that cannot be used.
+/// 400 for an unknown key, a key that occurs twice, or an invalid value.
 pub(super) fn filter(query: &str) -> Result<Filter, Problem> {
     let (mut filter, mut seen) = (Filter::default(), Vec::new());
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
         filter.set(&key, &value, Timestamp::now()).map_err(|wrong| Problem::bad(wrong.to_string()))?;
         if seen.contains(&key) {
-            return Err(Problem::bad(format!("{key} stands twice")));
+            return Err(Problem::bad(format!("the query has {key} twice")));
         }
         seen.push(key);
     }
@@ -163,7 +163,7 @@ pub(super) async fn events(State(api): State<Api>, InPath(id): InPath) -> Result
         }
         Ok::<_, axum::BoxError>(Some((text, Some((ledger, next, ",")))))
     });
-    // The client sees an answer that breaks off.
+    // After an error the answer breaks off in the middle, which the client can see.
     let parts =
         parts.inspect_err(move |error| warn!(job = %id, %error, "the events of a job cannot be read"));
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(parts)).into_response())

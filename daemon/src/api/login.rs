@@ -12,7 +12,7 @@ use super::state::Api;
 /// How long a browser keeps the cookie: 30 days.
 const KEPT: u32 = 30 * 24 * 3600;
 
-/// The path of the form for one who wants to see this path.
+/// The path of the login form, with the page that the person wanted to see.
 pub(super) fn path(wanted: &str) -> String {
     match is_page(wanted) {
         true => {
@@ -25,7 +25,7 @@ pub(super) fn path(wanted: &str) -> String {
     }
 }
 
-/// Whether a path is one of the page's own beside `/`: a link must not lead elsewhere by way of the form.
+/// Whether a path is a page of the daemon other than `/`: a link to the form must not lead to another site after the login.
 fn is_page(path: &str) -> bool {
     (path.starts_with("/jobs") || path.starts_with("/?")) && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -35,7 +35,7 @@ pub(super) async fn form() -> Response {
     login_page(false)
 }
 
-/// `POST /login`. `?next=` is where a person wanted to go who was asked for the token first.
+/// `POST /login`. `?next=` is the page that the person had opened when the daemon asked for the token.
 pub(super) async fn enter(
     State(api): State<Api>,
     RawQuery(query): RawQuery,

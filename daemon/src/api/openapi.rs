@@ -35,25 +35,25 @@ pub fn document() -> Value {
             &mut schemas,
             "/api/jobs/{id}/retry",
             "retryJob",
-            "Has the recording of a job that has ended recognized again, as a new job",
+            "Recognizes the recording of an ended job again, as a new job",
         ),
         act::<sources::Listed>(
             &mut schemas,
             "/api/sources/{name}/pause",
             "pauseSource",
-            "Has a source take nothing new in, also after a restart; jobs under way go on",
+            "Pauses a source, also over restarts; its open jobs go on",
         ),
         act::<sources::Listed>(
             &mut schemas,
             "/api/sources/{name}/resume",
             "resumeSource",
-            "Has a paused source take recordings in again",
+            "Resumes a paused source",
         ),
         act::<sources::Listed>(
             &mut schemas,
             "/api/sources/{name}/rescan",
             "rescanSource",
-            "Has a folder scanned at once",
+            "Scans a folder at once",
         ),
         events(),
         simple::<Status>(&mut schemas, "/api/status", "showStatus", "What the daemon does now", &[]),
@@ -109,10 +109,10 @@ fn problems() -> Value {
         "Bad": problem("A value cannot be used"),
         "NoToken": problem("A token is needed"),
         "Forbidden": problem("The token, or the config, does not permit it"),
-        "Unknown": problem("This daemon has no such thing"),
+        "Unknown": problem("This daemon has no such job, source, page or recording"),
         "Slow": problem("The body has not come in time"),
-        "Conflict": problem("What is asked for does not fit the state that the thing is in"),
-        "Foreign": problem("The Host header is none of the daemon's"),
+        "Conflict": problem("The request does not fit the current state of the job or source"),
+        "Foreign": problem("The Host header does not name this daemon"),
         "BadRange": problem("The recording ends before the range"),
         "Unsupported": problem("The body has to be JSON"),
         "NotNow": problem("The daemon is starting, or cannot do it now"),
@@ -204,17 +204,17 @@ fn jobs(schemas: &mut SchemaGenerator) -> PathItem {
         query("state", "Jobs in this state", or_empty(json!({ "enum": State::ALL.map(State::as_str) }))),
         query("source", "Jobs of this source", text.clone()),
         query("alert", "Jobs with an alert of this rule that was not retracted; `*`: of any", text.clone()),
-        query("text", "What stands in the transcript, the recording's name or its metadata", text),
+        query("text", "Jobs with this text in the transcript, the recording's name or its metadata", text),
         query(
             "since",
-            "Accepted then or later: RFC 3339, or a duration such as 2h",
+            "Jobs accepted at this time or later: RFC 3339, or a duration before now such as 2h",
             or_empty(json!({ "anyOf": [
             time.clone(), { "type": "string", "pattern": "^[1-9][0-9]{0,3}[smhd]$" },
         ] })),
         ),
         query(
             "before",
-            "Behind this job, or before this time: the value of `next`, or RFC 3339",
+            "Jobs accepted before this job or time: the value of `next`, or RFC 3339",
             or_empty(json!({ "anyOf": [
             { "type": "string", "format": "uuid" }, time,
         ] })),
@@ -240,7 +240,7 @@ fn audio() -> PathItem {
     let part = json!({ "description": "The range of it", "content": { "audio/*": {}, "application/octet-stream": {} } });
     let get = json!({
         "operationId": "playJob",
-        "summary": "The recording, where http.audio is set, it lies in its folder and no transform works for its source",
+        "summary": "The recording, if http.audio is set, the file lies in its folder and its source has no transform",
         "parameters": [id(), range],
         "responses": answers(json!({ "200": whole, "206": part }), &[400, 403, 404, 416]),
     });

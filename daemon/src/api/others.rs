@@ -15,7 +15,7 @@ use super::service::{Identity, PING};
 /// How old the list may be when it is shown.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// How long answers are waited for.
+/// How long the daemon waits for answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the first callers wait for answers: the page's goal is to be drawn in 200 ms. A daemon at the same broker answers
@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_millis(100);
 
 /// A handle; clones share the same list.
 #[derive(Clone)]
-pub struct Others {
+pub struct OtherDaemons {
     client: Client,
     prefix: Arc<str>,
     /// This daemon's id.
@@ -40,13 +40,13 @@ struct List {
     asked: Option<Instant>,
 }
 
-impl Others {
-    pub fn new(client: Client, prefix: &str, own: &str) -> Others {
-        Others { client, prefix: prefix.into(), own: own.into(), list: Arc::default() }
+impl OtherDaemons {
+    pub fn new(client: Client, prefix: &str, own: &str) -> OtherDaemons {
+        OtherDaemons { client, prefix: prefix.into(), own: own.into(), list: Arc::default() }
     }
 
-    /// The daemons that answered last. Only the first callers wait for answers: if the list is old, a question goes out whose answers the next
-    /// caller gets.
+    /// The daemons that answered last. Only the first callers wait for answers. If the list is old, the daemon asks again in the background,
+    /// and the next caller gets these answers.
     pub async fn known(&self) -> Vec<Identity> {
         let now = Instant::now();
         let first = {

@@ -52,12 +52,12 @@ const ASSETS: [(&str, &str); 29] = assets![
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// A file with its type. Browsers ask again each time: the files change with the program only, and are small.
+/// A file with its type. Browsers ask for it each time (`no-cache`): the files are small, and change only with the program.
 fn file(kind: &'static str, text: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text.into()).into_response()
 }
 
-/// The form for the token. `wrong`: the last one was none of the daemon's.
+/// The form for the token. `wrong`: the last token was wrong.
 pub(super) fn login_page(wrong: bool) -> Response {
     let hidden = if wrong { "" } else { " hidden" };
     file(HTML, LOGIN.replace("{hidden}", hidden))

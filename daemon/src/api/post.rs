@@ -71,7 +71,8 @@ async fn carry_out<T: Serialize, F: Future<Output = Result<T, Refusal>>>(
     Ok(Json(action(api.handles()?.steer.clone()).await?))
 }
 
-/// A request that says that it is JSON, which a form of another site's page cannot say. Its body is an object without meaning, or empty.
+/// Accepts only requests of type JSON: a form on a page of another site cannot send this type without asking first (CSRF). The body is an
+/// empty object, or empty; its fields have no meaning.
 pub(super) struct AsJson;
 
 impl<S: Send + Sync> FromRequest<S> for AsJson {

@@ -10,7 +10,7 @@ use crate::job::ledger::LedgerError;
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
-    /// A sentence for the one who asked: what is wrong, and what to do.
+    /// A sentence for the client: what is wrong, and what to do.
     pub detail: String,
 }
 

@@ -14,7 +14,7 @@ pub struct Reload {
     pub at: Timestamp,
     /// Whether the config is in force now.
     pub applied: bool,
-    /// What differs from the config before, as `budget.daily_usd` or `source calls (added)`.
+    /// The keys and tables that differ from the earlier config, such as `budget.daily_usd` or `source calls (added)`.
     pub changed: Vec<String>,
     /// The keys that differ, and that only a restart changes.
     pub needs_restart: Vec<String>,
@@ -32,7 +32,7 @@ impl Reloads {
         self.0.read().clone()
     }
 
-    /// Puts it in the place of the one before.
+    /// Replaces the reload that is remembered.
     pub fn put(&self, reload: Reload) {
         *self.0.write() = Some(reload);
     }

@@ -1,5 +1,5 @@
-//! The NATS micro service `hark`: an operator's requests to the running daemons. Each daemon is in a queue group of its own, so that every
-//! one of them gets each request and answers for what it has; `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` list them.
+//! The NATS micro service `hark` takes an operator's requests to the running daemons. Each daemon has a queue group of its own, so every daemon
+//! receives each request and answers for its own jobs; `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` list the daemons.
 
 mod endpoints;
 
@@ -61,8 +61,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     endpoints().into_iter().map(|(name, _)| name)
 }
 
-/// Answers until `stop`. If the broker is away, or refuses the subscription to some of the subjects, the rest works on: the client
-/// subscribes again on each connection.
+/// Answers requests until `stop`. If the broker is away, or refuses the subscription to some subjects, the other subjects still work: the
+/// client subscribes again on each connection.
 ///
 /// # Errors
 /// When the NATS client is closed for good.
@@ -111,7 +111,7 @@ async fn answer(handler: Handler, request: Request, identity: &Identity, steer: 
     if let Err(error) = respond(&request, outcome, identity).await {
         warn!(subject = %request.message.subject, %error, "an answer cannot be sent");
         let refusal = Refusal::Bad(format!("the answer cannot be sent: {error}; ask for less"));
-        // The connection may be gone; then the one who asked has no answer to expect.
+        // If the connection is gone, the client gets no answer.
         let _ = respond(&request, Err(refusal), identity).await;
     }
 }

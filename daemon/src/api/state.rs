@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::access::Address;
 use super::health::Health;
-use super::others::Others;
+use super::others::OtherDaemons;
 use super::problem::Problem;
 use super::reloads::Reloads;
 use super::steer::Steer;
@@ -19,7 +19,7 @@ use crate::job::ledger::Ledger;
 use crate::publish::Feed;
 use crate::telemetry::metrics::Metrics;
 
-/// A handle; clones share the same state. Health and metrics are there from the first request on, the handles once the daemon is built.
+/// A handle; clones share the same state. Health and metrics are available at once, the handles after the daemon is built.
 #[derive(Clone)]
 pub struct Api {
     inner: Arc<Inner>,
@@ -43,7 +43,7 @@ pub struct Handles {
     pub words: LastWords,
     /// What requests change.
     pub steer: Steer,
-    pub others: Others,
+    pub others: OtherDaemons,
     /// The present config, which a reload replaces.
     pub config: watch::Receiver<Arc<Config>>,
     pub reloads: Reloads,

@@ -50,9 +50,9 @@ pub(super) struct Status {
     ready: bool,
     not_ready: Vec<Missing>,
     jobs: Counts,
-    /// What is owed to open jobs and their pieces, by duty.
+    /// How many jobs and pieces have each duty next.
     duties: BTreeMap<String, i64>,
-    /// Jobs that a recognizer or the plugins have, newest first.
+    /// Jobs that are at a recognizer or in the plugins, newest first.
     running: Vec<Running>,
     /// The newest alerts, newest first.
     alerts: Vec<LedgerEvent>,
@@ -96,9 +96,9 @@ struct RecognizerStatus {
     name: String,
     /// `dashscope`, or the `kind` of the config.
     kind: &'static str,
-    /// Its queue waits: for a person to mend key, arrears or rights, or for a server that is away.
+    /// Whether its queue waits: until the operator corrects key, arrears or rights, or until a server answers again.
     held: bool,
-    /// Why its queue waits, in the words of the last refusal, and what to do; null: it does not.
+    /// Why its queue waits (the message of the last refusal), and what to do; null: the queue does not wait.
     reason: Option<String>,
 }
 

@@ -37,14 +37,14 @@ pub struct Steer {
     pub state_directory: Arc<PathBuf>,
     pub metrics: Metrics,
     /// What the config makes of recognition, which a reload replaces.
-    pub present: watch::Receiver<Present>,
+    pub present: watch::Receiver<InForce>,
     pub pipeline: Arc<Pipeline>,
     pub webhooks: Webhooks,
 }
 
-/// The recognizers and the settings of the machines, as the config in force has them.
+/// The recognizers and the policy that result from the config in force.
 #[derive(Debug, Clone)]
-pub struct Present {
+pub struct InForce {
     pub recognizers: Arc<Recognizers>,
     pub policy: Policy,
 }
@@ -62,13 +62,13 @@ impl Steer {
 /// Why a request was not carried out. The text is for a person: what is wrong, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The request cannot be read, or has a value that is none.
+    /// The request cannot be parsed, or a value in it is invalid.
     #[error("{0}")]
     Bad(String),
     /// This daemon has nothing of that name or id.
     #[error("{0}")]
     Unknown(String),
-    /// What is asked for does not fit the state that the thing is in.
+    /// The request does not fit the current state of the job, source or webhook.
     #[error("{0}")]
     Conflict(String),
     /// It cannot be done now; a retry may succeed.

@@ -40,7 +40,7 @@ struct Wanted {
     kinds: Vec<String>,
     source: Option<String>,
     job: Option<Uuid>,
-    /// The sequence in the stream of the last event that the client received: the stored events that it may not have come first.
+    /// The stream sequence of the last event that the client received; stored events after it, and missed ones before it, are sent first.
     after: Option<u64>,
 }
 
@@ -51,7 +51,9 @@ impl Wanted {
             // The ledger has the sequences as signed numbers.
             let number = text.parse().ok().filter(|number| *number <= i64::MAX as u64);
             number.ok_or_else(|| {
-                Problem::bad(format!("{text:?} is no id of an event here: the sequence in the stream"))
+                Problem::bad(format!(
+                    "{text:?} is no event id; the id of an event is its sequence in the stream"
+                ))
             })
         };
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -116,12 +118,12 @@ pub(super) async fn events(
     Ok(Sse::new(lines).keep_alive(KeepAlive::new().interval(SILENCE)))
 }
 
-/// One who listens. It has in memory at most a page of stored events and what the feed holds.
+/// One client of the stream. In memory it holds at most one page of stored events, and what the feed buffers.
 struct Listener {
     wanted: Wanted,
     ledger: Ledger,
     feed: broadcast::Receiver<Arc<Published>>,
-    /// Where the ledger is read, while there may be more; `None`: the feed has what follows.
+    /// Position in the ledger while stored events may be left to send; `None`: the feed has all further events.
     cursor: Option<Cursor>,
     /// Read from the ledger, not sent yet.
     behind: VecDeque<LedgerEvent>,
@@ -148,10 +150,10 @@ impl Listener {
     async fn begin(wanted: Wanted, ledger: Ledger, feed: &Feed) -> Result<Listener, LedgerError> {
         let begin = match wanted.after {
             Some(after) => after,
-            // Before the feed: a listener that lags before its first event goes on behind this one.
+            // Read before the feed is opened: a client that lags before its first event continues after this event.
             None => ledger.read(outbox::newest_stored).await?,
         };
-        // The feed before the stored events: what is stored while the ledger is read comes through it.
+        // The feed is opened before the ledger is read: events stored during the read arrive through the feed.
         let feed = feed.listen();
         let (cursor, behind, sent) = (wanted.after.map(Cursor::behind), VecDeque::new(), Sent::behind(begin));
         Ok(Listener { wanted, ledger, feed, cursor, behind, sent })
@@ -181,7 +183,7 @@ impl Listener {
                         return Some(line);
                     }
                 }
-                // The stored ones among what was missed stand in the ledger.
+                // The client missed events of the feed; the stored ones among them are in the ledger.
                 Err(RecvError::Lagged(_)) => self.cursor = Some(Cursor::behind(self.sent.last)),
                 Err(RecvError::Closed) => return None,
             }
@@ -216,10 +218,9 @@ impl Listener {
     }
 }
 
-/// What was read; a listener whose ledger cannot be read is let go, and may come back with the id of its last event.
+/// The result of a read. If the ledger cannot be read, the daemon ends the stream; the client may return with the id of its last event.
 fn readable<T>(read: Result<T, LedgerError>) -> Option<T> {
-    read.inspect_err(|error| warn!(%error, "a listener of /api/events is let go: the ledger cannot be read"))
-        .ok()
+    read.inspect_err(|error| warn!(%error, "event stream of a client ended: the ledger cannot be read")).ok()
 }
 
 fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
@@ -230,7 +231,7 @@ fn line(kind: &str, stream_seq: Option<u64>, body: &str) -> Line {
     }
 }
 
-/// The stored events that were sent last, by job and sequence: a stream that was made anew counts from 1 again.
+/// The newest events that were sent, by job and sequence. The stream sequence is no key: a recreated stream counts from 1 again.
 struct Sent {
     known: HashSet<(Uuid, u64)>,
     order: VecDeque<(Uuid, u64)>,

@@ -62,7 +62,7 @@ impl Tokens {
         self.of(|known| given == *known)
     }
 
-    /// The value of the cookie that stands for a token: it follows from the token, so it stays valid over restarts and ends with the token.
+    /// The value of the cookie for a token. It is computed from the token: it stays valid over restarts, and becomes invalid with the token.
     pub fn session(&self, token: &str) -> Option<String> {
         self.rights(token).map(|_| session(&digest(token.trim())))
     }

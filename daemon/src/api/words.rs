@@ -1,4 +1,4 @@
-//! The last words of the jobs that are under way: what the overview shows of a call while it is heard.
+//! The last words of the open jobs: the overview shows them while a call is being recognized.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::publish::{Feed, Published};
 
-/// Jobs whose words are kept: more than a daemon has under way at a time with the default limits. Of further jobs the page has no words until
-/// others end.
+/// Jobs whose last words are kept: more than the default limits allow at a time. For further jobs the page shows no words until other jobs
+/// end.
 const MOST: usize = 2_048;
 
 /// The characters kept of a text, its last ones.

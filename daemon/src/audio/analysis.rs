@@ -1,11 +1,11 @@
-//! Listens through a recording once: how long it is, who speaks when, which channels say nothing of their own, where it is cut.
+//! Analyzes a recording in one pass: how long it is, who speaks when, which channels are copies of others, and where it is cut.
 
 use hark_sdk::event::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
 use super::doubles::Doubles;
-use super::listener::{Hearing, Listener, Sound};
+use super::listener::{Coverage, Listener, Sound};
 use super::outside::Opened;
 use super::plan::Piece;
 use super::probe::Content;
@@ -32,22 +32,22 @@ pub struct AnalysisPlan {
 pub struct Analysis {
     /// Container, codec and so on; `duration_ms` is the length of what was decoded.
     pub probe: Probe,
-    /// The pieces to send, in order of time and channel. Together they are the recording without the pieces in which nothing is above
-    /// -55 dBFS, without channels that repeat others, and without long silence if that is to be left out.
+    /// The pieces to send, in order of time and channel. Together they are the recording without: pieces that have no sound above -55 dBFS,
+    /// channels that are copies of others, and, if the plan leaves it out, long silence.
     pub sections: Vec<Section>,
     /// Milliseconds of speech, over all channels that repeat no other. An estimate if only a sample was heard.
     pub speech_ms: u64,
     /// Nothing in the recording is above -55 dBFS.
     pub silent: bool,
     /// Each channel, or the mixed ones as one.
-    pub channels: Vec<Sounding>,
+    pub channels: Vec<ChannelSound>,
     /// How the channels share the time; `None`: only a sample was heard, of mixed channels longer than five minutes.
     pub talk: Option<Talk>,
 }
 
 /// What a channel sounds like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sounding {
+pub struct ChannelSound {
     /// The root mean square of its speech; `None`: it has none, or only a sample was heard.
     pub level_dbfs: Option<f64>,
     /// The share of its samples at full scale, 0 to 1.
@@ -58,22 +58,22 @@ pub struct Sounding {
     pub is_silent: bool,
 }
 
-impl Sounding {
-    /// Whether it says anything of its own.
+impl ChannelSound {
+    /// Whether the channel is sent: it has sound, and it is no copy of another channel.
     pub fn is_to_be_sent(&self) -> bool {
         !self.is_silent && self.doubles.is_none()
     }
 }
 
-/// Up to this length all of any recording is heard, in milliseconds.
+/// A recording of up to this length is always run through the speech detector as a whole, in milliseconds.
 const HEARD_WHOLE: u64 = 300_000;
 
 impl AnalysisPlan {
-    /// How much of a recording is heard. Hearing all of it takes several times the CPU of decoding it, so of a long one this is done only for
-    /// what was asked for: who speaks when, and where silence is.
-    fn hearing(self, probe: &Probe) -> Hearing {
+    /// How much of a recording the speech detector analyzes. The detector takes several times the CPU of decoding, so of a long recording it
+    /// analyzes all only if the plan needs that: to split the channels, or to leave out silence.
+    fn hearing(self, probe: &Probe) -> Coverage {
         let is_long = probe.duration_ms.is_some_and(|duration| duration > HEARD_WHOLE);
-        if is_long && !self.split && !self.skip_silence { Hearing::Sample } else { Hearing::All }
+        if is_long && !self.split && !self.skip_silence { Coverage::Sample } else { Coverage::All }
     }
 }
 
@@ -86,15 +86,15 @@ pub(super) enum Progress {
     Until(u64),
 }
 
-/// How often an analysis tells how far it is, in milliseconds of the recording: on a busy machine the audio of half a minute is decoded well
+/// How often an analysis reports its progress, in milliseconds of the recording. Even a busy machine decodes half a minute of audio well
 /// within the time after which a worker counts as hanging.
-pub(super) const TOLD_EVERY: u64 = 30_000;
+pub(super) const PROGRESS_INTERVAL: u64 = 30_000;
 
-/// Takes what an analysis tells.
-pub(super) type Tell<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
+/// Receives the reports of an analysis.
+pub(super) type Report<'t> = &'t mut dyn FnMut(Progress) -> std::io::Result<()>;
 
-/// Listens through a recording. If the channels are mixed, the analysis tells each piece when it finds it. If they are split, it
-/// tells all pieces at the end, when it knows which channels repeat others.
+/// Analyzes a recording. If the channels are mixed, the analysis reports each piece when it finds it. If they are split, it reports all
+/// pieces at the end, when it knows which channels are copies of others.
 ///
 /// # Errors
 /// As for [`super::probe()`], and [`ProbeError::Undecodable`].
@@ -102,7 +102,7 @@ pub(super) fn analyze(
     mut source: Source,
     hint: Option<&str>,
     plan: AnalysisPlan,
-    tell: Tell<'_>,
+    tell: Report<'_>,
 ) -> Result<Analysis, ProbeError> {
     let content = Content::find(&mut source, hint)?;
     let mut probe = content.probe(&mut source)?;
@@ -130,7 +130,7 @@ pub(super) fn analyze(
         if !is_split {
             analysis.add(std::mem::take(&mut found), is_split, u64::MAX, tell)?;
         }
-        if until >= told + TOLD_EVERY {
+        if until >= told + PROGRESS_INTERVAL {
             told = until;
             tell(Progress::Until(until))?;
         }
@@ -155,9 +155,9 @@ impl Analysis {
         found: Vec<(usize, Piece)>,
         is_split: bool,
         end_ms: u64,
-        tell: Tell<'_>,
+        tell: Report<'_>,
     ) -> Result<(), ProbeError> {
-        let is_sent = |signal: usize| self.channels.get(signal).is_none_or(Sounding::is_to_be_sent);
+        let is_sent = |signal: usize| self.channels.get(signal).is_none_or(ChannelSound::is_to_be_sent);
         let found = found.into_iter().filter(|(signal, piece)| !piece.is_silent && is_sent(*signal));
         let mut sections: Vec<Section> = found
             .map(|(signal, piece)| {
@@ -182,10 +182,10 @@ impl Analysis {
     /// Adds what the signals heard.
     fn measure(&mut self, sounds: &[Sound], doubles: &[Option<usize>], duration_ms: u64) {
         let doubles = doubles.iter().map(|double| double.map(|earlier| earlier as u32));
-        let channels = sounds.iter().zip(doubles).map(|(sound, doubles)| Sounding {
+        let channels = sounds.iter().zip(doubles).map(|(sound, doubles)| ChannelSound {
             level_dbfs: sound.level_dbfs(),
             clipped: sound.clipped(),
-            // A silent channel repeats none and is repeated by none: it is not sent, so what repeats it must be.
+            // A silent channel is not sent. So no channel may count as its copy, or the copy would not be sent either; nor is it a copy itself.
             doubles: doubles.filter(|earlier| sound.is_loud && sounds[*earlier as usize].is_loud),
             is_silent: !sound.is_loud,
         });

@@ -12,8 +12,8 @@ use super::source::Source;
 /// Bytes of a sample description that are read.
 const DESCRIPTION: usize = 1 << 10;
 
-/// The codec of the sound track of the ISO media at `start` if its samples are big-endian and symphonia says otherwise: QuickTime's are so
-/// with 24 and 32 bits, and with a decimal point, unless a box `enda` says that they are little-endian.
+/// The codec of the sound track of the ISO media at `start`, if its samples are big-endian and symphonia says little-endian. In QuickTime, 24-
+/// and 32-bit samples and floating-point samples are big-endian, unless an `enda` box says otherwise.
 ///
 /// # Errors
 /// When the file cannot be read.

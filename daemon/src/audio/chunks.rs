@@ -1,5 +1,5 @@
-//! AIFF and CAF that are cut off, or whose recorder could not know how long the sound would be: symphonia reads no chunk that ends behind
-//! the file. Both are chunks one after another, of which one is the sound.
+//! Reads AIFF and CAF files that are cut off, or whose recorder did not know the length of the sound. Both formats are a list of chunks, one of
+//! which is the sound; symphonia refuses a chunk that ends behind the end of the file.
 
 use std::io;
 use std::ops::Range;
@@ -103,7 +103,7 @@ fn packet(source: &Source, start: u64) -> io::Result<Option<u64>> {
     Ok(bytes.first_chunk().map(|four| u64::from(u32::from_be_bytes(*four))).filter(|bytes| *bytes > 0))
 }
 
-/// The begin of a file with sizes that fit what is there, and where the rest is. `None`: nothing is to be mended.
+/// The begin of the file with corrected sizes, and the range of the rest. `None`: the sizes are right.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -55,8 +55,8 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
         Ok(reader) => reader,
         Err(error) => {
             let codec = unknown_codec::name(source, bytes.start, format)?;
-            // A variant that symphonia does not decode and others may: old QuickTime, a codec of AIFF, samples of QuickTime on more than two
-            // channels. QuickTime that breaks off may be none.
+            // A variant that symphonia cannot decode and ffmpeg may decode: old QuickTime, an AIFF codec, QuickTime samples on more than two
+            // channels. A QuickTime file that breaks off may be damaged instead.
             let is_variant = match error {
                 Error::Unsupported(_) => !is_cut || !is_iso(format),
                 Error::DecodeError(_) => !is_cut && is_iso(format) && codec.as_deref() == Some("pcm"),
@@ -90,7 +90,7 @@ pub(super) fn probe(source: &mut Source, bytes: Range<u64>, format: &str) -> Res
     let stated = stated_milliseconds(reader.as_ref(), track).map(|stated| stated.saturating_sub(early));
     let walk = measure(reader, reopened).map_err(explain)?;
     let walk = walk.without(begin, track.time_base.map_or(1, |base| base.denom.get()));
-    // Where a recorder of Matroska could not know the length, the reader meets the end unprepared.
+    // In Matroska and WebM a missing length is no sign of a cut file: the reader simply meets the end of the file.
     let mut truncated = is_cut || walk.breaks_off && !matches!(format, "mkv" | "webm");
     if format == "flac" && stated.is_none() {
         // What follows the last complete frame is part of another.

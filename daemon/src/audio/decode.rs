@@ -35,20 +35,20 @@ pub(super) struct Decoder {
     codec: Box<dyn AudioDecoder>,
     track: u32,
     base: Option<TimeBase>,
-    /// When the present one of several joined streams begins, and the time that its first packet has.
+    /// The begin of the current stream, if several streams are joined; `first` is the time stamp of its first packet.
     stream_begin: Time,
     first: Option<Timestamp>,
-    /// Number, rate and channels of the samples of an MPEG frame: at a change the codec begins anew.
+    /// Samples, rate and channels of an MPEG frame; when they change, the decoder is created anew.
     kind: Option<(u32, u32, Option<u32>)>,
     /// The end of what was decoded.
     position: Time,
-    /// The position is that of a packet which may yield nothing, or not be the next: the next samples tell it.
+    /// `position` is only an estimate from a packet that may yield no samples; the next decoded samples correct it.
     is_rough: bool,
     /// Nothing before this is delivered.
     from: Time,
     rate: u32,
-    /// The rate and channels of samples of 16 bits, which are read here: symphonia takes five times the CPU for them, as much as for all else
-    /// that is done with a recording of them.
+    /// Rate and channels of 16-bit PCM, which this module decodes itself. Symphonia takes five times the CPU for it: as much as all other work
+    /// on such a recording together.
     plain: Option<(u32, usize)>,
     interleaved: Vec<f32>,
     samples: Samples,
@@ -131,7 +131,7 @@ impl Decoder {
                     self.begin_stream()?;
                 }
                 Err(Error::IoError(error)) if error.raw_os_error().is_some() => return Err(error.into()),
-                // What follows may be readable; a file that ends within a packet has nothing more.
+                // Later packets may be readable. A file that ends within a packet has none, and the next call returns the end.
                 Err(_) => self.damage += 1,
             }
         }
@@ -164,7 +164,7 @@ impl Decoder {
         let silence = self.silence.min(early);
         self.silence -= silence;
         self.taken += self.rest().min((early - silence) as usize);
-        // Frames without times can only be passed over one by one, as can what lies behind the first of several joined streams.
+        // A reader cannot seek among frames without times, nor behind the first of several joined streams; it reads up to the place instead.
         let is_far = to - self.position > 4 * RUN_UP;
         if is_far && self.content.can_seek() && self.stream_begin == 0 && !self.jump(to) {
             self.restart()?;
@@ -250,7 +250,7 @@ impl Decoder {
         self.taken = 0;
         self.samples.clear();
         self.follow(&packet, frame)?;
-        // What an encoder added is left out below, by time: what readers state of it is not always right.
+        // Samples that an encoder added are removed below, by time: the counts that readers state are sometimes wrong.
         let added = packet.trim_end;
         (packet.trim_start, packet.trim_end) = (Duration::ZERO, Duration::ZERO);
         match self.interleave(&packet) {
@@ -260,7 +260,7 @@ impl Decoder {
             }
             Err(_) => {
                 self.damage += 1;
-                // A packet without a time of its own would be missing.
+                // Without samples, a frame that has no time of its own would shorten the recording; so it becomes silence.
                 let Some((samples, rate)) = frame else { return Ok(()) };
                 self.rate = rate;
                 self.samples.clear();
@@ -293,7 +293,7 @@ impl Decoder {
         Ok((buffer.spec().rate(), buffer.spec().channels().count()))
     }
 
-    /// Begins the codec anew where the frames change, which symphonia does not.
+    /// Creates the decoder anew when the kind of frames changes, since symphonia does not.
     fn follow(&mut self, packet: &Packet, frame: Option<(u32, u32)>) -> Result<(), ProbeError> {
         let Some((samples, rate)) = frame else { return Ok(()) };
         let kind = Some((samples, rate, mpeg_channels(&packet.data)));
@@ -304,7 +304,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Gives the decoded samples their time: a gap before them is silence, what lies before `from` or the begin is dropped.
+    /// Gives the decoded samples their time: a gap before them becomes silence; samples before `from` or before the stream's begin are dropped.
     fn place(&mut self, begin: Time) {
         let gap = begin - self.position;
         let is_told = self.is_rough && self.samples.len() > 0 || gap > JITTER;

@@ -1,7 +1,8 @@
-//! Finds channels that repeat another one: the same sound, perhaps louder or quieter, some milliseconds later or earlier, with noise.
+//! Finds channels that are copies of another channel: the same sound, perhaps louder or quieter, some milliseconds earlier or later, and
+//! with noise.
 //!
-//! A channel repeats another only if every half second of it does, with one gain: what is said on it alone must not be lost. Where the two
-//! speakers of a call hear each other faintly, each gain is another one.
+//! A channel counts as a copy only if every half second of it matches with one and the same gain, because words on one channel alone must
+//! not be lost. If the two speakers of a call hear each other faintly, the gain differs between the directions, so this is no copy.
 
 use super::signals::Block;
 
@@ -11,10 +12,10 @@ const MOST_SHIFT_MS: usize = 40;
 /// Milliseconds that are compared at once.
 const WINDOW_MS: usize = 500;
 
-/// What is quieter (-46 dBFS) says nothing about two channels.
+/// The energy below which (-46 dBFS) a window is not used to compare two channels.
 const EVIDENCE: f64 = 2.5e-5;
 
-/// The energy of noise (-44 dBFS) that a channel may have and its original has not.
+/// The energy of noise (-44 dBFS) that a copy may have in addition to its original.
 const NOISE: f64 = 4e-5;
 
 /// The share of a channel's energy that may differ from its original: what codecs of music leave.
@@ -23,16 +24,16 @@ const DIFFERENCE: f64 = 0.1;
 /// The squared correlation of two channels of which one repeats the other.
 const ALIKE: f64 = 0.8;
 
-/// A shift is taken for none if the correlation is hardly less without it: of a tone many shifts are alike.
+/// The search prefers no shift if the correlation without it is almost as high: a pure tone correlates at many shifts.
 const AS_GOOD: f64 = 0.98;
 
 /// By how much a gain may differ from the one that was found before, as a factor.
 const SAME_GAIN: f64 = 1.4;
 
-/// The most by which a channel may be louder than its original (24 dB): a fainter original is crosstalk, and what is heard of it is bad.
+/// The most by which a copy may be louder than its original (24 dB). A fainter "original" is crosstalk of poor quality.
 const MOST_GAIN: f64 = 16.0;
 
-/// What is slower, in hertz, is no sound: the constant offset that cheap sound cards add.
+/// Changes slower than this, in hertz, are not sound but the constant offset that cheap sound cards add.
 const OFFSET_HZ: f32 = 20.0;
 
 /// The rate of the first, coarse search for the shift.
@@ -41,9 +42,9 @@ const COARSE: usize = 4_000;
 /// Compares the signals of a recording.
 pub(super) struct Doubles {
     rate: usize,
-    /// By signal: the samples that are to be compared, and as many before and after as the largest shift has.
+    /// By signal: the samples of the next window, and before and after it as many as the largest shift.
     buffers: Vec<Vec<f32>>,
-    /// By signal: its constant offset. Two offsets are alike whatever is said above them.
+    /// By signal: its constant offset. It is subtracted, because two equal offsets would correlate whatever the sound is.
     offsets: Vec<Option<f32>>,
     pairs: Vec<Pair>,
 }
@@ -174,7 +175,7 @@ fn next(state: State, earlier: &[f32], later: &[f32], shift: usize, rate: usize)
         let original = &earlier[from..from + later.len()];
         let [energy, common] = [original, later].map(|it| product(it, original) / count);
         let apart = second - 2.0 * fit.gain * common + fit.gain * fit.gain * energy;
-        // Noise of the original is in the difference as well, by the gain, and no more of it than the original has there.
+        // The difference also holds noise of the original, multiplied by the gain; at most as much as the original has in this window.
         let noise = NOISE.max(fit.gain * fit.gain * NOISE.min(2.0 * energy));
         if apart <= (DIFFERENCE * second).max(noise) {
             return state;

@@ -9,7 +9,7 @@ use symphonia::core::units::Timestamp;
 use super::boxes;
 use super::source::Source;
 
-/// The most that an encoder puts in front. A track that begins later was cut with an editor, and all of it is heard.
+/// The most that an encoder adds in front. A track whose begin is later was cut with an editor; then nothing of it is skipped.
 const LONGEST_SECONDS: i64 = 1;
 
 /// Bytes of an edit list that are read, and of the tags at the end of an index.

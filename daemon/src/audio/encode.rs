@@ -12,8 +12,8 @@ use crate::config::PieceFormat;
 /// Nanoseconds of a millisecond.
 const MILLISECOND: Time = 1_000_000;
 
-/// Decodes parts of a recording, of the decoder's first signal, and hands the bytes of a file with one right behind the other to `send` as they
-/// are made. A recording that ends before a part does ends in silence.
+/// Decodes parts of a recording (the decoder's first signal) and passes the bytes of a file that holds the parts one after another to `send`.
+/// If the recording ends before a part does, silence fills the rest.
 ///
 /// # Errors
 /// When the file cannot be read or decoded.

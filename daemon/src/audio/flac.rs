@@ -1,5 +1,5 @@
-//! FLAC at little CPU. Each block is predicted by the fixed predictor that leaves least, and what it leaves is written in Rice's code with the
-//! parameter that fits its mean. Speech becomes 2 % larger than where flacenc tries all parameters, for a third of the CPU.
+//! Encodes FLAC with little CPU: each block uses the fixed predictor with the smallest residual, and the residual is Rice-coded with the
+//! parameter that fits its mean. Speech becomes 2 % larger than with flacenc's search of all parameters, for a third of the CPU.
 
 use crc::{CRC_16_UMTS, Crc, Table};
 use flacenc::bitsink::{BitSink, ByteSink, MemSink};
@@ -40,7 +40,7 @@ pub(super) struct Flac {
     frame: FrameBuf,
     /// The number of the next block.
     next: usize,
-    /// What the predictors of order 0, 1 and so on leave of the block, but for as many samples at its begin.
+    /// The residuals of the predictors of order 0, 1 and so on; each lacks as many samples at the begin as its order.
     differences: [Vec<i32>; ORDERS],
     sink: MemSink<u64>,
     bytes: Vec<u8>,
@@ -165,7 +165,7 @@ fn write<S: BitSink>(
 /// The Rice parameters of the parts of a block; `None`: there are no differences, or they would take as many bits as the samples.
 fn parameters(differences: &[i32]) -> Option<[u32; 1 << PARTS]> {
     let (mut parameters, mut bits) = ([0; 1 << PARTS], 0);
-    // What is missing is missing at the begin.
+    // The first part is shorter: the residual lacks samples at the begin.
     for (part, parameter) in differences.rchunks(PART).rev().zip(&mut parameters) {
         let sum: u32 = part.iter().copied().map(folded).sum();
         let mean = sum / part.len() as u32;

@@ -1,5 +1,5 @@
-//! ISO media with its index in front of its audio: ffmpeg, which reads a pipe, cannot go back to audio that it has passed, and phones write
-//! the index last.
+//! Moves the index of ISO media in front of its audio. Phones write the index last, and ffmpeg, which reads a pipe here, cannot go back to
+//! audio that it has passed.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use super::boxes;
 /// Boxes that hold the tables of chunks, from the outermost in.
 const HOLDERS: [&[u8; 4]; 5] = [b"moov", b"trak", b"mdia", b"minf", b"stbl"];
 
-/// The file with its index before its audio, and the places in the index moved along; `None` where the index is in front, or is not to be
-/// followed.
+/// The file with its index before its audio, and with the chunk offsets adjusted. `None` if the index already comes first, or cannot be
+/// parsed.
 pub(super) fn index_first(file: &[u8]) -> Option<Vec<u8>> {
     let boxes: Vec<Range<usize>> = boxes(file, 0..file.len()).collect();
     let named = |name: &[u8; 4]| boxes.iter().find(|it| is(file, it, name)).cloned();

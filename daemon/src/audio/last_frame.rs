@@ -1,5 +1,5 @@
-//! Whether a file ends within a frame, where no header says how long the file is: a phone or a recorder that died left it so, or a copy
-//! that broke off.
+//! Tells whether a file ends within a frame, for formats whose headers do not state the size of the file. Such a file is left by a recorder
+//! that died, or by a copy that broke off.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ pub(super) fn is_incomplete(source: &mut Source, start: u64, format: &str) -> io
         "flv" => {
             let first =
                 head.get(5..).and_then(|rest| rest.first_chunk()).map_or(9, |four| u32::from_be_bytes(*four));
-            // The size of the tag before stands before each.
+            // In front of each tag stands the size of the tag before it.
             walk(source, start + u64::from(first) + 4, 15, flv)
         }
         "mpeg" => walk(source, start, 4, program_stream),

@@ -21,7 +21,7 @@ const SHORTEST_MS: u64 = 64;
 
 /// How much of a signal the detector hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hearing {
+pub(super) enum Coverage {
     /// All of it: what it says is measured.
     All,
     /// A sample: how much it says is estimated.
@@ -31,21 +31,21 @@ pub(super) enum Hearing {
 /// A signal that is being listened to.
 pub(super) struct Listener {
     framer: Framer,
-    ear: Ear,
+    ear: Detection,
     heard: Findings,
 }
 
-enum Ear {
+enum Detection {
     All {
         detector: SpeechDetector,
-        /// Frames of which the detector has not said whether they are speech, and what it said of frames that are not complete.
+        /// Frames that wait for the result of the detector; `speech` holds results for frames that are not complete yet.
         frames: VecDeque<Frame>,
         speech: VecDeque<bool>,
     },
     Sample(Sample),
 }
 
-/// What follows once it is known of a frame whether it is speech, if it is heard.
+/// Collects what follows from each frame once the detector has decided about it, or at once if only a sample is analyzed.
 struct Findings {
     sound: Sound,
     next: u64,
@@ -71,7 +71,7 @@ pub(super) struct Sound {
 }
 
 impl Listener {
-    pub(super) fn new(plan: AnalysisPlan, hearing: Hearing, full_scale: f32) -> Listener {
+    pub(super) fn new(plan: AnalysisPlan, hearing: Coverage, full_scale: f32) -> Listener {
         let heard = Findings {
             sound: Sound::default(),
             next: 0,
@@ -79,10 +79,12 @@ impl Listener {
             planner: plan.longest_ms.map(Planner::new),
         };
         let ear = match hearing {
-            Hearing::All => {
-                Ear::All { detector: SpeechDetector::new(), frames: VecDeque::new(), speech: VecDeque::new() }
-            }
-            Hearing::Sample => Ear::Sample(Sample::new()),
+            Coverage::All => Detection::All {
+                detector: SpeechDetector::new(),
+                frames: VecDeque::new(),
+                speech: VecDeque::new(),
+            },
+            Coverage::Sample => Detection::Sample(Sample::new()),
         };
         Listener { framer: Framer::new(full_scale), ear, heard }
     }
@@ -100,7 +102,7 @@ impl Listener {
         let Listener { framer, ear, heard } = self;
         let samples = block.signal(signal);
         match ear {
-            Ear::All { detector, frames, speech } => {
+            Detection::All { detector, frames, speech } => {
                 framer.push(block, signal, |frame, _| frames.push_back(frame));
                 detector.set_rate(block.rate)?;
                 detector.push(samples, |is_speech| speech.push_back(is_speech));
@@ -110,7 +112,7 @@ impl Listener {
                     speech.pop_front();
                 }
             }
-            Ear::Sample(sample) => {
+            Detection::Sample(sample) => {
                 sample.set_rate(block.rate)?;
                 let mut begin = 0;
                 framer.push(block, signal, |frame, end| {
@@ -129,7 +131,7 @@ impl Listener {
         let Listener { mut framer, ear, mut heard } = self;
         let rest = framer.rest();
         match ear {
-            Ear::All { mut detector, mut frames, mut speech } => {
+            Detection::All { mut detector, mut frames, mut speech } => {
                 frames.extend(rest);
                 detector.finish(|is_speech| speech.push_back(is_speech));
                 for frame in frames {
@@ -137,7 +139,7 @@ impl Listener {
                     heard.push(Frame { is_speech, ..frame }, &mut known, &mut found);
                 }
             }
-            Ear::Sample(mut sample) => {
+            Detection::Sample(mut sample) => {
                 if let Some(rest) = rest {
                     heard.push_sampled(rest, &mut sample, &mut found);
                 }
@@ -151,7 +153,7 @@ impl Listener {
     }
 }
 
-/// What the detector said of frames that it has all heard.
+/// The detector's results for frames in this range; it has decided about all of them.
 pub(super) fn known(frames: &[Frame], range: Range<usize>) -> Vec<bool> {
     frames[range].iter().map(|frame| frame.is_speech).collect()
 }

@@ -1,8 +1,8 @@
-//! Measures a recording by decoding it: formats that are known by their first bytes only.
+//! Measures a recording by decoding it: for formats that the daemon recognizes by their first bytes but cannot parse.
 
 use std::io;
 
-use super::analysis::TOLD_EVERY;
+use super::analysis::PROGRESS_INTERVAL;
 use super::decode::Decoder;
 use super::outside::Opened;
 use super::probe::Content;
@@ -28,7 +28,7 @@ pub(super) fn measure(
     let mut told = 0;
     while decoder.next(Time::MAX)?.is_some() {
         let until = decoder.delivered_ms();
-        if until >= told + TOLD_EVERY {
+        if until >= told + PROGRESS_INTERVAL {
             told = until;
             tell(until)?;
         }

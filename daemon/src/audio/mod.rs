@@ -56,7 +56,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::MOST_CHANNELS;
 
-pub use analysis::{Analysis, AnalysisPlan, Sounding};
+pub use analysis::{Analysis, AnalysisPlan, ChannelSound};
 pub use probe::probe;
 pub use talk::{Talk, Turns};
 pub use workers::Workers;
@@ -80,11 +80,11 @@ pub struct Probe {
     /// The file ends before its audio does. `duration_ms` counts the audio in the file.
     #[serde(default)]
     pub truncated: bool,
-    /// A WAV header that a service refuses or hears less by: a wrong block align, a chunk without its padding, no length or one of less
-    /// audio than follows, RF64; or a codec of telephones (GSM, G.729). Send what [`Workers::piece`] makes of the recording, not the file.
+    /// A WAV header that makes a service refuse the file or recognize only a part of it: a wrong block align, a chunk without padding, a missing
+    /// or too small length, RF64, or a telephone codec (GSM, G.729). Send what [`Workers::piece`] makes of the recording, not the file.
     #[serde(default)]
     pub misleading_header: bool,
-    /// Why the audio cannot be decoded here, and what to do, where its length is not known.
+    /// If the length is unknown because the audio cannot be decoded here: the reason, and what to do.
     #[serde(default)]
     pub undecodable: Option<String>,
 }
@@ -138,12 +138,12 @@ pub enum ProbeError {
     Unreadable(String),
     /// The child reached its memory limit, or crashed or hung twice (once may be an accident).
     #[error(
-        "the file makes the audio parser fail ({0}); it is damaged or made to do so, convert it with another program"
+        "the audio parser failed on this file ({0}); the file is damaged or crafted; convert it with another program"
     )]
     ParserFailed(String),
     /// Nothing was found out about the file; a retry may succeed.
     #[error(
-        "no process could look at the file: {0}; check memory, descriptors and process limits, and the disk that the file is on"
+        "no process could read the file: {0}; check memory, descriptors and process limits, and the disk that the file is on"
     )]
     NoWorker(String),
 }

@@ -1,4 +1,4 @@
-//! Decides where a long recording is cut into pieces. Depends on the sound alone, so that another pass cuts at the same places.
+//! Decides where a long recording is cut into pieces. It uses the sound alone, so a second pass cuts at the same places.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -26,7 +26,7 @@ const BELOW_MEAN: f32 = 10.0;
 /// By how much a loud background is less loud than the piece, as a ratio of energies (6 dB).
 const BELOW_SPEECH: f32 = 4.0;
 
-/// The energy of noise at -60 dBFS: what is not louder is a pause in any surroundings but very quiet ones.
+/// The energy of noise at -60 dBFS: a frame up to this level is a pause, except in very quiet recordings.
 const QUIET: f32 = 1e-6;
 
 /// A piece of a recording.
@@ -38,7 +38,7 @@ pub(super) struct Piece {
     pub(super) is_silent: bool,
 }
 
-/// Tells which frames of this range are speech. The slice is the present piece so far.
+/// Returns which frames of this range are speech. The slice holds the frames of the current piece so far.
 pub(super) type Listen<'l> = &'l mut dyn FnMut(&[Frame], Range<usize>) -> Vec<bool>;
 
 /// Cuts while the frames of a signal pass.
@@ -117,7 +117,7 @@ impl Planner {
 fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
     let levels = Levels::of(frames);
     let quiet = runs(frames.len(), |at| frames[at].energy <= levels.pause);
-    // The longest pause within reach that holds no speech; where the background is loud, any place without speech.
+    // The longest pause within reach that holds no speech.
     let mut within: Vec<Range<usize>> =
         quiet.iter().filter_map(|run| pause(run.start.max(reach)..run.end)).collect();
     within.sort_by_key(|run| Reverse(run.len()));
@@ -133,8 +133,8 @@ fn cut(frames: &[Frame], reach: usize, listen: Listen<'_>) -> usize {
     if let Some(found) = found {
         return quietest(frames, found);
     }
-    // Where no pause stands out, the detector takes some noise for speech, and misses some speech that is very quiet or in noise: first comes
-    // what is no louder than the background, then the last pause before, and only then what is loud without speech.
+    // No pause stands out. Here the detector takes some noise for speech, and misses speech that is very quiet or in noise. So the order is:
+    // background without speech, any background, the last pause before the reach, and only then loud frames without speech.
     let speech = listen(frames, reach..frames.len());
     let place = |belongs: &dyn Fn(usize) -> bool| {
         let found = longest(runs(speech.len(), belongs))?;
@@ -157,7 +157,7 @@ fn silent(frames: &[Frame], run: Range<usize>, listen: Listen<'_>) -> Option<Ran
     Some(run.start + found.start..run.start + found.end)
 }
 
-/// The energies up to which a frame of a piece is taken for what.
+/// Limits of energy by which the frames of a piece are classified.
 struct Levels {
     /// A pause: no louder than the background, and much less loud than the rest.
     pause: f32,

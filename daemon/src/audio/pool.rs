@@ -56,8 +56,8 @@ impl Pool {
         Pool { executable, ffmpeg, metrics, free, idle, patience }
     }
 
-    /// Has a child carry out a task. `take` is given the messages before the last one, spans and bytes numbered from 0 at each try, and `answer`
-    /// the last one; they return `None` for a message that an honest child does not send.
+    /// Has a child carry out a task. `take` receives the messages before the last one, with spans and bytes numbered from 0 at each try;
+    /// `answer` receives the last one. Both return `None` for a message that the parser cannot produce.
     pub(super) async fn ask<T>(
         self: &Arc<Self>,
         file: &File,
@@ -76,7 +76,7 @@ impl Pool {
                 // The child decoded another recording before.
                 child.decoding = None;
             }
-            let last = self.converse(&mut child, file, hint_extension, &task, &mut take).await;
+            let last = self.exchange(&mut child, file, hint_extension, &task, &mut take).await;
             let broken = match last.map(&answer) {
                 Ok(Some(answer)) => return self.answered(child, &task, answer).await,
                 Ok(None) => Broken::Died(dishonest()),
@@ -94,7 +94,7 @@ impl Pool {
     }
 
     /// Sends the task and takes the child's messages; returns the last one.
-    async fn converse(
+    async fn exchange(
         &self,
         child: &mut Child,
         file: &File,
@@ -116,7 +116,7 @@ impl Pool {
             }
             if let Reply::Decode(demuxer) = &reply {
                 decoded += 1;
-                // One for the recording, and another if a piece lies before what was decoded.
+                // ffmpeg may start twice: once for the recording, and again if a piece lies before the position that was decoded.
                 if decoded > 2 {
                     return Err(Broken::Died(dishonest()));
                 }
@@ -162,7 +162,7 @@ impl Pool {
         }
     }
 
-    /// An idle child, or a new one. For a piece the one that is decoding its recording and has not passed it.
+    /// An idle child, or a new one. A piece prefers the child that decodes its recording and is not yet past the piece.
     async fn child(&self, task: &Task) -> Result<Child, ProbeError> {
         let idle = {
             let mut idle = self.idle.lock();
@@ -204,7 +204,7 @@ impl Pool {
         }
         self.idle.lock().push(Idle { child, recording, since: Instant::now() });
         if recording.is_some() {
-            // The child has the file open, which may have been deleted: its space would stay taken.
+            // The child keeps the file open. If the file is deleted meanwhile, its disk space stays in use until the child closes it.
             let pool = Arc::downgrade(self);
             tokio::spawn(async move {
                 tokio::time::sleep(KEPT_OPEN).await;
@@ -215,7 +215,7 @@ impl Pool {
     }
 }
 
-/// Neither a crash of the parser nor the worker's limits cause a SIGKILL, so then the file is not the reason.
+/// A SIGKILL comes neither from a crash of the parser nor from the worker's limits, so the file is then not the cause.
 async fn died(mut child: Child, error: &io::Error, last_try: bool) -> ProbeError {
     let (fate, was_killed) = child.fate().await;
     warn!(%error, fate, last_try, "an audio worker died and is replaced");

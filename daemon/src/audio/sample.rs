@@ -1,4 +1,4 @@
-//! Hears a sample of a long signal: a fortieth of it, for an estimate of its speech, and the pauses that a piece may be cut in.
+//! Runs the speech detector on a sample of a long signal: on a fortieth of it, to estimate its speech, and on the pauses where it may be cut.
 
 use super::ProbeError;
 use super::speech::SpeechDetector;
@@ -74,7 +74,7 @@ impl Sample {
         }
     }
 
-    /// Keeps of the frames so far the last `count`, and the next one if it is wanted; or, if none is, no frame.
+    /// Drops all kept frames except the last `count`; drops all if the next frame is neither wanted nor part of a stretch.
     pub(super) fn keep(&mut self, count: usize, is_next_wanted: bool) {
         self.is_kept = is_next_wanted || self.next % EVERY < STRETCH;
         if !self.is_kept {
@@ -100,7 +100,7 @@ impl Sample {
         let warm = first.saturating_sub(WARM_UP);
         let place = |frame: usize| frame.checked_sub(1).map_or(0, |before| self.ends[before]);
         let mut heard = self.detector.hear(&self.samples[place(warm)..place(end)], end - warm);
-        // Of frames that nothing was heard before, those behind them tell.
+        // The detector is not warm at the first frames; they get the result of the frames after them.
         let (cold, known) = heard.split_at_mut(WARM_UP.min(end - warm));
         cold.fill(known.iter().take(WARM_UP).any(|is_speech| *is_speech));
         speech[unknown..].copy_from_slice(&heard[first - warm..]);

@@ -7,13 +7,13 @@ use super::speech::{FRAME_MS, Frame};
 /// The shortest silence that is left out: 1 s. A shorter pause belongs to the speech around it.
 const SHORTEST: usize = (1_000_u64).div_ceil(FRAME_MS) as usize;
 
-/// What stays of a silence before and after sound: 64 ms, in which speech begins and ends.
+/// How much silence stays before and after sound: 64 ms, since speech begins and ends quietly.
 const MARGIN: usize = 4;
 
 /// The energy of -45 dBFS: what is louder is no silence, whether it is speech or not.
 const QUIET: f32 = 3.162e-5;
 
-/// Passes the frames of a signal on that are to be sent.
+/// Passes on the frames of a signal that are sent.
 #[derive(Default)]
 pub(super) struct Skipper {
     /// The number of the next frame.
@@ -43,7 +43,7 @@ impl Skipper {
             keep(at, frame);
         } else {
             self.waiting.push_back(frame);
-            // A recording begins in a silence of any length: what lies before its first sound is left out as well.
+            // The silence before the first sound is left out whatever its length.
             let begins = at + 1 == self.waiting.len() as u64;
             self.is_long |= self.waiting.len() + MARGIN >= SHORTEST;
             while (self.is_long || begins) && self.waiting.len() > MARGIN {

@@ -32,7 +32,7 @@ impl Source {
         Ok(Source { file: Arc::new(file), length, window: Vec::new(), window_start: 0, daemon: None })
     }
 
-    /// The same file, of which this daemon can make an ffmpeg decode what symphonia cannot.
+    /// The same file, with access to the daemon, which can start ffmpeg for what symphonia cannot decode.
     pub(super) fn with(self, daemon: Daemon) -> Self {
         Source { daemon: Some(daemon), ..self }
     }
@@ -78,7 +78,7 @@ impl Source {
         Ok(bytes)
     }
 
-    /// A part of the file as symphonia reads it; nothing outside of the part is reached. If it ends behind the file, reading does not.
+    /// A part of the file as symphonia reads it. Reads never leave the part; a part that extends behind the file ends with the file.
     pub(super) fn part(&self, bytes: Range<u64>) -> MediaSourceStream<'static> {
         self.part_behind(Vec::new(), bytes)
     }

@@ -11,7 +11,7 @@ const FRAME: i64 = 16_000_000;
 /// Milliseconds of a frame.
 pub(super) const FRAME_MS: u64 = 16;
 
-/// Nothing above this level, -55 dBFS, is silence.
+/// Sound whose highest level is not above this one, -55 dBFS, is silence.
 const SILENCE: f32 = 0.001_778_279_4;
 
 /// The score from which the detector takes a frame for speech.
@@ -23,7 +23,7 @@ const FULL: f32 = 0.9999;
 /// Mu-law and A-law have no samples above 0.98.
 const FULL_LAW: f32 = 0.98;
 
-/// After this many frames without sound the detector is not asked any more.
+/// After this many frames without sound the detector is no longer called; the frames count as without speech.
 const QUIET_FRAMES: usize = 16;
 
 /// The level from which on a sample of this codec is at full scale.

@@ -1,4 +1,4 @@
-//! Where a container says that it ends: a file that ends before that is cut off.
+//! The end that a container states in its header: a file that ends before it is cut off.
 
 use std::io;
 

@@ -23,7 +23,7 @@ pub(super) struct Wav {
     pub(super) audio: Range<u64>,
     frames: u64,
     truncated: bool,
-    /// A reader that believes the header refuses the file or hears only a part of it.
+    /// The header is wrong: a reader that believes it refuses the file or reads only a part of the audio.
     misleads: bool,
 }
 
@@ -38,7 +38,7 @@ impl Wav {
         let data = chunks.data.ok_or_else(|| truncated("it has no data chunk"))?;
         let length = data.audio.end - data.audio.start;
         let fact = chunks.fact.filter(|_| !data.is_stale);
-        // Of audio that is cut off, as large a part as of its bytes.
+        // If the audio is cut off, the number of frames is reduced in proportion to its bytes.
         let fact = match data.truncated {
             true => {
                 fact.map(|frames| (u128::from(frames) * u128::from(length) / u128::from(data.stated)) as u64)

@@ -1,4 +1,4 @@
-//! What daemon and audio worker say to each other, one packet a message. The file's descriptor comes with each request.
+//! The protocol between daemon and audio worker: one packet for each message. Each request carries the descriptor of the file.
 //!
 //! A worker first says [`Ready`]. It answers a request with any number of [`Reply::Bytes`], [`Reply::Piece`], [`Reply::Until`] and
 //! [`Reply::Interruptions`], and one message that ends the answer.
@@ -34,7 +34,7 @@ pub(super) enum Task {
     /// As [`Task::Probe`], with the length that decoding finds.
     Measure,
     Analyze(AnalysisPlan),
-    /// If the request before had the same recording and channel, the worker decodes on from where that ended.
+    /// If the last request was for the same recording and channel, the worker continues decoding where that request ended.
     Piece {
         recording: u64,
         section: Section,

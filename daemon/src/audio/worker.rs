@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::analysis::{Progress, TOLD_EVERY, analyze};
+use super::analysis::{PROGRESS_INTERVAL, Progress, analyze};
 use super::decode::Decoder;
 use super::encode::piece;
 use super::measure::measure;
@@ -137,7 +137,7 @@ impl Worker<'_> {
         let mut told = decoder.delivered_ms();
         while decoder.next(to)?.is_some() {
             let until = decoder.delivered_ms();
-            if until >= told + TOLD_EVERY {
+            if until >= told + PROGRESS_INTERVAL {
                 told = until;
                 self.send(&Reply::Until(until))?;
             }

@@ -81,10 +81,9 @@ impl Workers {
         }
     }
 
-    /// Listens through a recording once, and finds where to cut it if `plan` says so. `found` is told each section as soon as it is found,
-    /// so that pieces can be made and sent while the analysis goes on: sections of mixed channels one after another in order of time, those
-    /// of single channels at the end. If a child crashes and another one retries, the sections are the same, and those that were told are
-    /// not told again.
+    /// Analyzes a recording once, and finds where to cut it if `plan` says so. `found` receives each section as soon as it is found, so that
+    /// pieces can be made and sent during the analysis: sections of mixed channels one after another in order of time, sections of single
+    /// channels at the end. If a child crashes and another retries, it finds the same sections; `found` receives each only once.
     ///
     /// Decodes some hundred times faster than the recording plays; never waits more than 20 s for a sign of progress.
     ///

@@ -12,7 +12,7 @@ use super::{Exit, print, write_json, write_line};
 use crate::audio::ffmpeg;
 use crate::config::{self, Config, Mistakes, Source, WhenDone};
 use crate::os::private;
-use crate::pipeline::{self, Surroundings};
+use crate::pipeline::{self, PluginEnvironment};
 use crate::telemetry::logging::priority;
 
 #[derive(Debug, clap::Args)]
@@ -25,11 +25,11 @@ pub struct Args {
 /// 0 with a summary if the daemon would start with this config, else 78 and the mistakes.
 pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     let mut inspection = config::inspect(path);
-    let surroundings = Surroundings::of(&inspection.config, path);
-    let mut unheard = Vec::new();
-    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &surroundings) {
+    let environment = PluginEnvironment::of(&inspection.config, path);
+    let mut unsupported_wants = Vec::new();
+    inspection.try_plugins(|plugin, folders| match pipeline::inspect(plugin, folders, &environment) {
         Ok(description) => {
-            unheard.extend(description.unheard().map(|kinds| {
+            unsupported_wants.extend(description.unsupported_wants().map(|kinds| {
                 format!("plugin {:?} wants {kinds}, which plugins do not receive yet: it receives transcripts and annotations", plugin.name)
             }));
             Ok(description.warnings)
@@ -49,7 +49,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         warnings.extend(open_state(&config.state.directory));
         warnings.extend(ffmpeg::find().is_none().then(|| no_ffmpeg(&config)).flatten());
     }
-    warnings.extend(unheard);
+    warnings.extend(unsupported_wants);
     // A reader that is gone (`| head`) has read what it wanted; the exit code still gives the result.
     match args.json {
         true => print(|out| print_json(out, &config, &mistakes, &warnings))?,

@@ -69,8 +69,8 @@ fn to_json(effective: &Effective) -> serde_json::Value {
 /// Longer lines do not move the comments of the others.
 const WIDEST: usize = 44;
 
-/// Writes TOML that reads back as the same config, but for what is masked; the layer stands behind each value as a comment. What differs from
-/// the defaults is bright.
+/// Writes TOML that can be read back as the same config, except for masked secrets. Behind each value stands its layer, as a comment. Values
+/// that differ from the defaults are bright.
 fn write_toml(out: &mut impl Write, effective: &Effective, has_colours: bool) -> io::Result<()> {
     let lines = |table: &config::Table| -> Vec<(String, String, bool)> {
         let line = |entry: &config::Entry| {

@@ -18,7 +18,7 @@ use crate::config::Config;
 /// How long to wait for a daemon that the list of running services names.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The answers are complete when every daemon that is listed has answered, and for so long no further daemon was listed or has answered.
+/// The answers are complete when every listed daemon has answered, and no further daemon was listed or has answered for this long.
 const QUIET: Duration = Duration::from_millis(250);
 
 /// What the running daemons answered.
@@ -85,7 +85,7 @@ pub async fn ask(
                 if reply.status == Some(StatusCode::NO_RESPONDERS) {
                     return Err(answers.none());
                 }
-                // A stream that captures the subject acknowledges the request: such a reply is no daemon's answer.
+                // A stream that captures the subject acknowledges the request; such a reply is not the answer of a daemon.
                 if let Some((daemon, answer)) = read(&reply) {
                     answers.silent.remove(&daemon);
                     answers.of.insert(daemon, answer);
@@ -107,11 +107,10 @@ pub async fn ask(
 }
 
 impl Answers {
-    /// The answer of the daemon that has the thing which was asked about.
+    /// The answer of the one daemon that has what the request is about; `what` names it, such as `job 01…`.
     ///
     /// # Errors
-    /// 64 for a request that daemons cannot read, 1 for another refusal, 69 where a daemon that did not answer may have it. `what`: such as
-    /// `job 01…`.
+    /// 64 for a request that daemons cannot read; 1 for another refusal, or if no daemon has it; 69 if a daemon that did not answer may have it.
     pub fn of_its_daemon(self, what: &str) -> Result<(Identity, Value), Exit> {
         let mut refusals = Vec::new();
         let silent = self.is_complete();
@@ -145,7 +144,7 @@ impl Answers {
         let subject = &self.subject;
         let who = match self.silent.is_empty() {
             true => "no running harkd answers".to_owned(),
-            false => format!("{} answers not", names(&self.silent)),
+            false => format!("no answer from {}", names(&self.silent)),
         };
         Exit::Unavailable(format!("{who} on {subject}; start it, or grant its NATS user the subject"))
     }

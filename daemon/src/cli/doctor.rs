@@ -1,7 +1,7 @@
-//! `harkd doctor`: `check` that connects. What is wrong, or will be, and what to do about it.
+//! `harkd doctor`: like `check`, and connects as well. It names what is wrong, or will be, and what to do.
 //!
-//! It asks only what is free, writes only a file of its own into the state directory for a moment, takes neither lock nor message, and so
-//! works beside a running daemon.
+//! It sends only requests that are free. It writes one temporary file into the state directory, and takes no lock and no message, so it can
+//! run beside a daemon.
 
 mod finding;
 mod folders;
@@ -17,7 +17,7 @@ use super::session::block_on;
 use super::{Exit, print, write_json};
 use crate::config::{self, Config};
 use crate::counted::counted;
-use crate::pipeline::{self, Surroundings};
+use crate::pipeline::{self, PluginEnvironment};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -53,7 +53,7 @@ pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
     if summary.errors > 0 { Err(Exit::Unavailable(summary.to_string())) } else { Ok(()) }
 }
 
-/// What `check` warns of, but for what other findings look at more closely.
+/// The warnings of `check`, without those that other findings cover in more detail.
 fn of_config(file: &Path, config: &Config, mut warnings: Vec<String>) -> Vec<Finding> {
     let of_folders = config.warnings_of_folders();
     warnings.retain(|warning| !of_folders.contains(warning));
@@ -75,10 +75,10 @@ fn of_config(file: &Path, config: &Config, mut warnings: Vec<String>) -> Vec<Fin
 
 /// Loads each plugin in a process of its own, as the daemon does.
 fn of_plugins(file: &Path, config: &Config) -> Vec<Finding> {
-    let surroundings = Surroundings::of(config, file);
+    let environment = PluginEnvironment::of(config, file);
     let finding = |plugin: &config::Plugin| {
         let check = format!("plugin {}", plugin.name);
-        match pipeline::inspect(plugin, &config.plugins, &surroundings) {
+        match pipeline::inspect(plugin, &config.plugins, &environment) {
             Ok(description) if !description.missing.is_empty() => Finding::warning(
                 check,
                 format!("loads, but its sandbox is not whole: {}", description.missing.join("; ")),

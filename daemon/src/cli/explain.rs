@@ -1,4 +1,4 @@
-//! `harkd explain`: what would happen to recordings, why, and what it would cost. Sends nothing.
+//! `harkd explain`: says how recordings would be recognized, why, and what it would cost. It sends nothing to a service.
 
 mod estimate;
 mod print;

@@ -15,9 +15,9 @@ use crate::broker::stream::{StreamError, find};
 use crate::broker::{JetStream, Subjects, Unanswered};
 use crate::config::Nats;
 
-/// How often the follower looks at the stream and the connection, and makes its consumer anew where it has none, or where it may have lost it:
-/// with an old connection (the client alone would notice half a minute later), or with the stream (one that was deleted and created again
-/// counts from one, and the consumer would wait until it reaches the old one's sequence).
+/// How often the follower checks the stream and the connection. It creates its consumer anew if it has none, or if the consumer may be lost:
+/// with an old connection (the client alone would notice that half a minute later), or with a stream that was deleted and created again. Such
+/// a stream counts from 1, so the old consumer would wait until the stream reaches the old sequence.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One event, as it was received.
@@ -57,7 +57,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Once this returns, no event that is published from then on is missed. A stream that does not exist yet is awaited.
+    /// After this returns, the follower misses no event that is published later. It waits for a stream that does not exist yet.
     ///
     /// # Errors
     /// 69 when the server refuses the subscription.

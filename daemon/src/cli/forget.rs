@@ -58,7 +58,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
             true => gathered.by_id(&config, &args.jobs).await?,
             false => gathered.by_metadata(&config, &args.meta).await?,
         }
-        gathered.jobs.values_mut().for_each(Outcome::hear_the_owner);
+        gathered.jobs.values_mut().for_each(Outcome::drop_ledger_notes);
         gathered.print(args.json)?;
         gathered.exit()
     })
@@ -81,12 +81,12 @@ impl Gathered {
         while let Some(after) = next {
             next = self.ask(config, &json!({ "meta": meta, "after": after }), &[]).await?;
         }
-        // Other daemons may have something of them as well: events that wait for a webhook.
+        // Other daemons may hold data of these jobs as well, such as events that wait for a webhook.
         let found: Vec<Uuid> = self.jobs.keys().copied().collect();
         self.by_id(config, &found).await
     }
 
-    /// Asks once; returns where the daemons go on that have more.
+    /// Sends one request. If daemons have more jobs, returns the job after which the next request goes on.
     async fn ask(&mut self, config: &Config, request: &Value, named: &[Uuid]) -> Result<Option<Uuid>, Exit> {
         let answers = ask(config, "jobs.forget", request, PATIENCE).await?;
         if let Err(silent) = answers.is_complete() {
@@ -163,15 +163,15 @@ impl Gathered {
 }
 
 impl Outcome {
-    /// A daemon that does not have the job in its ledger cannot know that another one has erased it from its own.
-    fn hear_the_owner(&mut self) {
+    /// Only the owner knows that its own ledger's rows are erased, so other daemons' notes about a ledger are removed if an owner answered.
+    fn drop_ledger_notes(&mut self) {
         if self.by.values().any(|erased| erased.ledger) {
             let others = self.by.values_mut().filter(|erased| !erased.ledger);
             others.for_each(|erased| erased.not_reached.retain(|entry| entry.what != "ledger"));
         }
     }
 
-    /// A daemon that still sees a job open which its owner has erased meanwhile has nothing left of it.
+    /// A daemon may refuse because it still sees the job as open (409). If the owner has erased the job meanwhile, that refusal does not count.
     fn state(&self) -> &'static str {
         let is_owners = self.by.values().any(|erased| erased.ledger);
         match (self.by.is_empty(), self.refused.values().any(|refused| !is_owners || refused.code != 409)) {
@@ -203,7 +203,7 @@ impl Outcome {
             lines.push(format!("job {job}: NOT erased by {daemon}: {}", refused.message));
         }
         if state == "unknown" {
-            lines.push(format!("job {job}: no running daemon and no stream has anything of it"));
+            lines.push(format!("job {job}: no running daemon and no stream has data of it"));
         }
         lines
     }

@@ -28,9 +28,9 @@ enum Command {
     List(list::Args),
     /// Show a job with its events
     Show(OfJob),
-    /// Have a job's recording recognized again, as a new job
+    /// Recognize a job's recording again, as a new job
     Retry(OfJob),
-    /// End a job that has not ended
+    /// Cancel a job that has not ended
     Cancel(OfJob),
 }
 

@@ -63,19 +63,19 @@ enum Command {
     Submit(submit::Args),
     /// Follow events in the terminal
     Tail(tail::Args),
-    /// List the running daemons' jobs, show one, have one heard again, end one
+    /// List the running daemons' jobs, show one, retry one, cancel one
     Jobs(jobs::Args),
-    /// List the running daemons' sources, pause and resume them, have folders scanned
+    /// List the running daemons' sources; pause, resume or scan them
     Sources(sources::Args),
     /// Erase jobs: ledger, events, objects, files that plugins wrote; says what could not be reached
     Forget(forget::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
     Plugins(plugins::Args),
-    /// Run today's plugins over old calls: what they would say, and what was said then
+    /// Run today's plugins over old calls and compare what they say with what was said then
     Replay(replay::Args),
     /// Test the rules of keyword_alert against transcripts
     Rules(rules::Args),
-    /// Print what programs and editors check events, configuration and subjects by
+    /// Print the schemas of events, configuration and subjects, for programs and editors
     Schema(schema::Args),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Args),
@@ -181,8 +181,8 @@ impl From<Mistakes> for Exit {
     }
 }
 
-/// Prints a line for the operator on stderr. A failed write is ignored: a closed stderr has no reader, and the exit code has to be the
-/// command's own.
+/// Prints a line for the operator on stderr. A failed write is ignored: if stderr is closed, no person reads the line, and the exit code must
+/// be that of the command.
 fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{}", readable(words));
 }

@@ -28,8 +28,8 @@ enum Command {
     /// Load each configured plugin in a process of its own and print the result (the default); the state of the running daemon's plugins is
     /// in its /metrics
     List,
-    /// Put a library through its paces: ABI, schema, every kind of event that it wants, unusable bodies, thousands of events with their time,
-    /// memory, descriptors and threads; prints a verdict and ends with 1 if it fails
+    /// Test a library: ABI, schema, every kind of event that it wants, unusable bodies, thousands of events with their time, memory, descriptors
+    /// and threads; prints a verdict and ends with 1 if it fails
     Check {
         /// The shared library
         file: PathBuf,
@@ -88,12 +88,13 @@ fn in_words(description: &Description) -> String {
     .filter_map(|(name, kind)| wants.include(&kind).then_some(name))
     .collect();
     let version = if description.version.is_empty() { "no version" } else { &description.version };
-    let unheard =
-        description.unheard().map(|kinds| format!(" (wants {kinds} too, which plugins do not receive yet)"));
+    let unsupported_wants = description
+        .unsupported_wants()
+        .map(|kinds| format!(" (wants {kinds} too, which plugins do not receive yet)"));
     let transform = if description.transform { ", replaces text" } else { "" };
     format!(
         "{version}, receives {}{}{transform}",
         if heard.is_empty() { "nothing".to_owned() } else { heard.join(" and ") },
-        unheard.unwrap_or_default()
+        unsupported_wants.unwrap_or_default()
     )
 }

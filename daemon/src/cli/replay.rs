@@ -1,7 +1,7 @@
-//! `harkd replay`: what today's plugins would say of old calls, and the difference to what was said then.
+//! `harkd replay`: runs today's plugins over old calls, and shows the difference to what the plugins said then.
 //!
-//! Reads the stored events of the jobs; nothing is recognized again. The plugins run as in the daemon, with a folder of their own that is
-//! removed at the end: a daemon that runs is not disturbed.
+//! It reads the stored events of the jobs; nothing is recognized again. The plugins run as in the daemon, with folders of their own that are
+//! removed at the end, so a running daemon is not disturbed.
 
 mod difference;
 mod jobs;
@@ -28,14 +28,14 @@ use crate::broker::JetStream;
 use crate::broker::large::restore;
 use crate::config::{self, Config, parse_duration};
 use crate::counted::counted;
-use crate::pipeline::{Pipeline, PluginState, Surroundings};
+use crate::pipeline::{Pipeline, PluginEnvironment, PluginState};
 use crate::telemetry::metrics::Metrics;
 
-/// Events that plugins are asked about at once, each of another job: enough that no plugin waits for the next one.
+/// Events that are with plugins at once, each of another job: enough that no plugin has to wait for the next one.
 const MOST_ASKED: usize = 128;
 /// Bytes of their bodies. One event alone may have more.
 const MOST_BYTES: usize = 32 << 20;
-/// What a final whose segments are in an object counts for: its size is not known before they are read.
+/// The weight of a final whose segments are in an object: their size is known only after they are read.
 const OF_OBJECT: usize = 8 << 20;
 
 #[derive(Debug, clap::Args)]
@@ -70,12 +70,12 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
         let folder = tempfile::Builder::new().prefix("hark-replay-").tempdir();
         let folder = folder
             .map_err(|error| Exit::Software(format!("a folder for the plugins cannot be made: {error}")))?;
-        let mut surroundings = Surroundings::of(&config, path);
-        surroundings
+        let mut environment = PluginEnvironment::of(&config, path);
+        environment
             .hidden
-            .push(std::mem::replace(&mut surroundings.state_directory, folder.path().to_owned()));
+            .push(std::mem::replace(&mut environment.state_directory, folder.path().to_owned()));
         let replay = Replay { config: &config, plugins: &plugins, args };
-        replay.run(&surroundings, interrupted.as_mut()).await
+        replay.run(&environment, interrupted.as_mut()).await
     })?;
     match counts.failed.is_empty() {
         true => Ok(()),
@@ -88,7 +88,7 @@ pub fn execute(path: &Path, args: &Args) -> Result<(), Exit> {
     }
 }
 
-/// The plugins of the config that are replayed. They write nowhere but into their own folder: what they write elsewhere is the daemon's.
+/// The plugins of the config that are replayed. They may write into their own folders only: other folders belong to the daemon.
 fn chosen(config: &Config, names: &[String]) -> Result<Vec<config::Plugin>, Exit> {
     let is_there = |name: &&String| config.plugin.iter().any(|plugin| plugin.name == **name);
     if let Some(name) = names.iter().find(|name| !is_there(name)) {
@@ -153,7 +153,7 @@ struct Answer {
 impl Replay<'_> {
     async fn run(
         &self,
-        surroundings: &Surroundings,
+        environment: &PluginEnvironment,
         mut interrupted: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Counts, Exit> {
         let Replay { config, plugins, args } = *self;
@@ -166,7 +166,7 @@ impl Replay<'_> {
             opened = open => opened?,
             () = interrupted.as_mut() => return Ok(Counts::default()),
         };
-        let pipeline = Pipeline::start_in(surroundings, plugins, &config.plugins, Metrics::new());
+        let pipeline = Pipeline::start_in(environment, plugins, &config.plugins, Metrics::new());
         let publisher = args.publish.then(|| Publisher::new(&jetstream, &config.nats.subject_prefix));
         let output = Output::new(args.json, &args.plugin, publisher);
         let stage = Stage { pipeline: &pipeline, jetstream: &jetstream, since: args.since };
@@ -189,7 +189,7 @@ impl Stage<'_> {
         let mut jobs = Jobs::default();
         let mut asked = FuturesUnordered::new();
         let mut bytes = 0;
-        // An event of a job about whose former event plugins are asked still.
+        // The next event of a job waits here until the plugins have answered the job's earlier event.
         let mut waiting: Option<(Event, usize)> = None;
         let mut is_read = false;
         loop {
@@ -233,7 +233,7 @@ impl Stage<'_> {
         output.finish().await
     }
 
-    /// Keeps what was said then, and returns the events that plugins are asked about, with their weight.
+    /// Keeps the events of plugins for the comparison, and returns an event for the plugins together with its weight.
     fn sort(&self, jobs: &mut Jobs, found: StoredEvent) -> Option<(Event, usize)> {
         let (event, bytes) = match found {
             StoredEvent::Last(job) => {

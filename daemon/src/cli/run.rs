@@ -29,7 +29,7 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
     let outcome = runtime.block_on(async {
         let (stop, reload) = (stop(), reload());
         tokio::pin!(stop);
-        // Takes long on a full disk, or while a ledger is checked. No work is under way yet.
+        // Building takes long on a full disk, or while a ledger is checked; a signal may end it, since no work is in progress yet.
         let daemon = tokio::select! {
             daemon = Daemon::build(config, file) => daemon?,
             () = &mut stop => return Ok(()),
@@ -51,13 +51,13 @@ pub fn execute(file: &Path) -> Result<(), Exit> {
 /// is 2 MiB. Pages that no thread has touched cost nothing.
 const STACK: usize = 8 << 20;
 
-/// How long the end of the process waits for threads with blocking work. A read that hangs (a dead network file system) may take for ever.
-/// Without any wait the runtime detaches threads that are just ending, and glibc's `pthread_detach` may read the stack of such a thread after it
-/// was unmapped: the process then ends with SIGSEGV.
+/// How long the process waits at its end for threads with blocking work. The limit is needed because a read that hangs (a dead network file
+/// system) may take for ever. The wait is needed because the runtime would otherwise detach threads that are just ending, and glibc's
+/// `pthread_detach` may read the stack of such a thread after it was unmapped: the process then ends with SIGSEGV.
 const THREADS_END: Duration = Duration::from_millis(500);
 
-/// For how long a thread for blocking work waits for its next work. The work goes to the thread that has waited longest, so that after a
-/// burst some work a second would keep dozens of threads for as long as it comes if each waited for tokio's 10 s.
+/// How long a thread for blocking work waits for its next work. The runtime gives work to the thread that has waited longest. With tokio's 10 s,
+/// a little work each second after a burst would therefore keep dozens of threads alive.
 const THREAD_WAITS: Duration = Duration::from_secs(1);
 
 fn runtime() -> io::Result<Runtime> {

@@ -10,7 +10,7 @@ use super::{Exit, print};
 use crate::api::{openapi, service};
 use crate::broker::asyncapi;
 use crate::config::{self, Config, Plugin};
-use crate::pipeline::{self, Surroundings};
+use crate::pipeline::{self, PluginEnvironment};
 use crate::telemetry::logging::readable_json;
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ fn of_plugin(config: &Config, file: &Path, name: &str) -> Result<Value, Exit> {
         library: name.to_owned(),
         ..Plugin::default()
     });
-    let schema = pipeline::schema_of(&plugin, &config.plugins, &Surroundings::of(config, file));
+    let schema = pipeline::schema_of(&plugin, &config.plugins, &PluginEnvironment::of(config, file));
     match schema.map_err(|error| Exit::Config(format!("plugin {name:?}: {error}")))? {
         Some(schema) => Ok(schema),
         None => Err(Exit::Config(format!(

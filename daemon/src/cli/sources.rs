@@ -27,11 +27,11 @@ pub struct Args {
 enum Command {
     /// List the sources of every running daemon (the default)
     List,
-    /// Have a source take nothing new in, also after a restart; jobs under way go on
+    /// Pause a source, also over restarts; its open jobs go on
     Pause(Named),
-    /// Have a paused source take recordings in again
+    /// Resume a paused source
     Resume(Named),
-    /// Have a folder scanned at once
+    /// Scan a folder at once
     Rescan(Named),
 }
 

@@ -35,7 +35,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Publishes everything, or, when one of the files cannot be sent, nothing.
+/// Publishes all recordings; if one of the files cannot be sent, it publishes none.
 pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
     let config = Config::load(config)?;
     let source = choose_source(&config, args.source.as_deref())?;

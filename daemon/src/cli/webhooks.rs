@@ -1,4 +1,4 @@
-//! `harkd webhooks`: asks the running daemons; the one that delivers a webhook answers for it.
+//! `harkd webhooks`: asks the running daemons; the daemon that delivers a webhook answers for it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,7 +78,7 @@ pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
                         true => format!(
                             "the webhook is paused, and sends again after: harkd webhooks resume {name}"
                         ),
-                        false => "what waits is sent again now".to_owned(),
+                        false => "waiting events are sent now".to_owned(),
                     };
                     format!("{name}: {found}; {then}")
                 };
@@ -118,7 +118,7 @@ async fn list(config: &Config, as_json: bool) -> Result<(), Exit> {
     answers.is_complete()
 }
 
-/// Each webhook as the daemon sees it that delivers it, else as any.
+/// Each webhook as its delivering daemon reports it; if no daemon delivers it, as any daemon reports it.
 fn by_name(answers: &Answers) -> Result<BTreeMap<String, (&Identity, View)>, Exit> {
     let mut rows: BTreeMap<String, (&Identity, View)> = BTreeMap::new();
     for (daemon, answer) in &answers.of {

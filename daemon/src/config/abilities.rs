@@ -1,4 +1,4 @@
-//! What the models of a config cannot do and its routes ask for, and which models a route may use.
+//! Finds what routes ask for and their models cannot do, and which models a route may use.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Config {
         names.into_iter().flatten().filter_map(|name| Some((name, Model::of(name)?))).collect()
     }
 
-    /// What its models cannot do.
+    /// Warnings about what the models of the config's routes cannot do.
     pub(super) fn abilities(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |path: String, text: String| warnings.push(Warning { path, text });
@@ -83,7 +83,7 @@ impl Config {
         warnings
     }
 
-    /// What messages may say and models of their route do not take.
+    /// For each route, the fields of messages that models of the route ignore.
     pub fn unheeded(&self) -> Unheeded {
         let of_route = |route: &Route| {
             let of = |what: fn(&Route, &str, Model) -> Option<String>| -> Vec<String> {
@@ -92,19 +92,19 @@ impl Config {
                     .filter_map(|(name, model)| what(route, name, model))
                     .collect()
             };
-            (route.name.clone(), Unheard { context: of(no_context), language: of(no_language) })
+            (route.name.clone(), IgnoredBy { context: of(no_context), language: of(no_language) })
         };
         Unheeded(self.route.iter().map(of_route).collect())
     }
 }
 
-/// What messages may say and models of their route do not take, by the name of the route.
+/// By route: the fields of messages that models of the route ignore.
 #[derive(Debug, Clone, Default)]
-pub struct Unheeded(BTreeMap<String, Unheard>);
+pub struct Unheeded(BTreeMap<String, IgnoredBy>);
 
-/// A sentence for each model that does not take it.
+/// By field: a sentence for each model that ignores it.
 #[derive(Debug, Clone, Default)]
-struct Unheard {
+struct IgnoredBy {
     context: Vec<String>,
     language: Vec<String>,
 }
@@ -120,7 +120,7 @@ impl Unheeded {
         self.sentence(route, |unheard| &unheard.language)
     }
 
-    fn sentence(&self, route: &str, of: fn(&Unheard) -> &Vec<String>) -> Option<String> {
+    fn sentence(&self, route: &str, of: fn(&IgnoredBy) -> &Vec<String>) -> Option<String> {
         let sentences = of(self.0.get(route)?);
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }

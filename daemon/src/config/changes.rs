@@ -56,8 +56,8 @@ impl Changes {
 }
 
 impl Config {
-    /// Makes this config the one after `before` in a running daemon: keys that need a restart are set back. Returns the differences.
-    pub fn follow(&mut self, before: &Config) -> Changes {
+    /// Prepares this config for a reload: sets the keys that need a restart back to the values of `before`. Returns the differences.
+    pub fn prepare_reload(&mut self, before: &Config) -> Changes {
         let changes = differences(before, self);
         self.http.clone_from(&before.http);
         self.nats.clone_from(&before.nats);

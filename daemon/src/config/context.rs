@@ -14,8 +14,8 @@ pub enum ContextLimit {
 }
 
 impl ContextLimit {
-    /// What is wrong with the length of a context, as the end of a sentence; `None`: it fits. A model that takes none is given none, so
-    /// that no length is wrong.
+    /// What is wrong with the length of a context, as the end of a sentence; `None`: it fits. The daemon sends no context to a model without
+    /// context, so then every length fits.
     pub fn excess(self, context: &str) -> Option<String> {
         match self {
             ContextLimit::Tokens(most) => {
@@ -39,8 +39,8 @@ impl ContextLimit {
 /// Letters of a token of an English word. The tokenizers of such models average more than four.
 const LETTERS_OF_A_TOKEN: usize = 3;
 
-/// An estimate of a text's tokens that is rather too high, so that what it lets pass the service takes: three letters of ASCII, or one
-/// other character, digit or mark, are a token; a blank belongs to the word behind it.
+/// An estimate of a text's tokens. It is rather too high, so that the service accepts every text that passes: three ASCII letters, or one other
+/// character, digit or mark, count as a token; a blank belongs to the word behind it.
 pub fn estimated_tokens(text: &str) -> usize {
     let (mut tokens, mut letters) = (0, 0_usize);
     for character in text.chars() {

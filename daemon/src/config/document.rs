@@ -17,8 +17,8 @@ pub(super) struct Document<'t> {
     text: &'t str,
     /// Empty if the text is broken.
     root: DeTable<'t>,
-    /// Why the text cannot be used: the first syntax error, or why it cannot be read. What the parser makes of the rest of such a text (a
-    /// list that is not closed takes in the tables behind it) does not show what the operator meant.
+    /// Why the text cannot be used: the first syntax error, or why the file cannot be read. Further errors are not reported: behind a syntax
+    /// error the parser misreads the rest (a list that is not closed swallows the tables after it).
     pub(super) broken: Option<Mistake>,
 }
 

@@ -103,8 +103,8 @@ fn keys_in_order(table: &DeTable<'_>) -> impl Iterator<Item = String> {
     keys.into_iter().map(|key| key.get_ref().to_string())
 }
 
-/// The value without what is secret in it. Hark's own secrets stand in files of their own; but an address may have a user with a password,
-/// or a query, and what a plugin reads from its config is not known here.
+/// The value without its secrets. Hark's own secrets are in files, but an address may have a user with a password, or a query, and Hark does
+/// not know which keys of a plugin's config are secret.
 fn masked(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) if is_of_secret(key) && !text.is_empty() => Value::String(MASK.to_owned()),

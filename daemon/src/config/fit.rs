@@ -107,7 +107,7 @@ fn take_out(layer: &mut Dict, path: &[String]) -> bool {
     }
 }
 
-/// The first key of an element that the types refuse for this reason. The path of an error ends at an element whose keys its tag decides.
+/// The first key of an element that the types refuse for this reason. Needed because the path of such an error ends at the element.
 fn culprit(array: &str, element: &Dict, kind: &Kind) -> Option<String> {
     let tag = element.get_key_value(TAG)?;
     let mut keys = std::iter::once(tag).chain(element);
@@ -135,7 +135,7 @@ fn assume_kind(array: &str, element: &mut Dict, kinds: &[&str]) {
     element.extend(likeliest.map(|kind| (tag, kind)));
 }
 
-/// Makes a source of a reserved kind one that has no mistakes, as its own keys are not known yet.
+/// Replaces a source of a reserved kind by one without mistakes, because the keys of that kind are not known yet.
 fn without_mistakes(element: &mut Dict) {
     element.retain(|key, _| key == "name");
     let stands_for = [(TAG, "nats"), ("subject", "hark.audio.reserved")];

@@ -3,7 +3,7 @@
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 
-/// What all of them have in common: they send nothing twice by themselves, follow no redirect, and tell no server where they come from.
+/// A builder with the settings of all HTTP clients: they repeat no request by themselves, follow no redirect, and send no Referer.
 pub fn http_client() -> ClientBuilder {
     // An error means that another part of the program installed the same provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();

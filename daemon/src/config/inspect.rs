@@ -13,8 +13,8 @@ use super::mistakes::{Mistake, Mistakes, Place};
 use super::report::Report;
 use super::{Config, DEFAULT_ROUTE, Plugin, Plugins, Route, validate};
 
-/// A config and its mistakes. A key with a mistake is at its default in `config`; so unless there are no mistakes, `config` serves only to
-/// look for further ones.
+/// A config and its mistakes. A key with a mistake has its default in `config`, so a config with mistakes serves only to look for further
+/// mistakes.
 #[derive(Debug)]
 pub struct Inspection {
     pub config: Config,
@@ -22,13 +22,13 @@ pub struct Inspection {
     /// False if the file cannot be read or is not TOML: then its settings, and what it lacks, are unknown.
     pub is_readable: bool,
     layers: Layers,
-    /// What may be unintended, by the place of the key: what its models cannot do, and what its plugins warn of.
+    /// Warnings by the place of the key: what the models of a route cannot do, and warnings of plugins.
     doubts: Vec<Mistake>,
     /// The place of each plugin's `library` key; `None` if that plugin has a mistake already.
     libraries: Vec<Option<Place>>,
 }
 
-/// What the operator wrote: the file as it was read, and the environment. For the places of keys that are looked for later.
+/// What the operator wrote: the text of the file, and the environment. Later warnings look up the places of their keys in it.
 struct Layers {
     text: String,
     settings: Vec<Setting>,
@@ -61,14 +61,15 @@ impl Inspection {
 
     /// What is not a mistake but may be unintended, one sentence each; with its place where it is about a key of the file.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.warnings_of_surroundings();
+        let mut warnings = self.config.warnings_of_environment();
         let placed = Mistakes { file: self.mistakes.file.clone(), mistakes: self.doubts.clone() };
         warnings.extend(placed.lines().map(|(place, text)| format!("{place}: {text}")));
         warnings
     }
 
-    /// Tries each plugin that has no mistake so far. Errors of `load` become mistakes, and what `load` returns becomes warnings: at the
-    /// line of the key of `[plugin.config]` that they begin with (`rules.2.regex.0: …`), else at the line of the plugin's library.
+    /// Tries to load each plugin that has no mistake so far. An error of `load` becomes a mistake; the texts that `load` returns become
+    /// warnings. If a text begins with a key of `[plugin.config]` (`rules.2.regex.0: …`), its place is the line of that key, else that of
+    /// `library`.
     pub fn try_plugins(
         &mut self,
         mut load: impl FnMut(&Plugin, &Plugins) -> Result<Vec<String>, Vec<String>>,

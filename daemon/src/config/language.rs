@@ -50,8 +50,8 @@ pub enum Languages {
 }
 
 impl Languages {
-    /// The recognizer's own code for a language; `None`: it does not take it. A code that Hark does not know was written by an operator who
-    /// may know more than the manuals do, and is passed on where the recognizer is known to learn languages.
+    /// The recognizer's own code for a language; `None`: the recognizer does not support it. A code that Hark does not know is passed on if the
+    /// recognizer's languages grow: the operator may know more than the manuals.
     pub fn code(self, language: &str) -> Option<&str> {
         match self {
             Languages::OfTheServer => Some(language),

@@ -25,7 +25,7 @@ pub struct Model {
     pub outputs: Outputs,
 }
 
-/// What a recognizer takes besides the audio.
+/// What a recognizer accepts besides the audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inputs {
     pub languages: Languages,
@@ -48,8 +48,8 @@ pub struct Outputs {
 }
 
 impl Inputs {
-    /// The context and the hot words as the recognizer gets them: a word that it does not take as such is a line of the context. A
-    /// recognizer that takes no context gets neither.
+    /// Divides context and hot words by what the recognizer supports: a word that it does not support as a hot word becomes a line of the
+    /// context. A recognizer without context gets only the hot words that it supports.
     pub fn divide(&self, context: &str, hotwords: &[Hotword]) -> (String, Vec<Hotword>) {
         let (words, others): (Vec<Hotword>, Vec<Hotword>) =
             hotwords.iter().cloned().partition(|hotword| self.hotwords && hotword.is_short());
@@ -122,7 +122,7 @@ impl Model {
     }
 }
 
-/// The name without what tells a snapshot or the region: `-2025-09-08`, `-us`.
+/// The name without its snapshot date and its region: without `-2025-09-08` and `-us`.
 fn without_snapshot(name: &str) -> &str {
     let name = name.strip_suffix("-us").unwrap_or(name);
     let is_date = |date: &str| {

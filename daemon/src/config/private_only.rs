@@ -1,4 +1,4 @@
-//! Resolves the names of private networks, and no other: where plain http is allowed, each connection is held to that.
+//! A resolver for clients that may use plain http: it accepts only names of loopback and private networks, for each connection.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -103,7 +103,7 @@ impl Recognizer {
     }
 }
 
-/// No server costs a thousand dollars a second; more than that is a mistake, and sums of it might overflow.
+/// No server costs a thousand dollars a second: a higher price is a mistake, and sums with it might overflow.
 pub const DEAREST: f64 = 1_000.0;
 
 fn default_piece() -> Duration {

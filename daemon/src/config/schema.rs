@@ -1,6 +1,6 @@
 //! The JSON Schema of the config file, by which an editor completes and checks it.
 //!
-//! Its shape comes from the types, its defaults and descriptions from the manual. What only [`super::validate`] knows, `harkd check` says.
+//! Its shape comes from the types; its defaults and descriptions come from the manual. Rules of [`super::validate`] are not in the schema.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};

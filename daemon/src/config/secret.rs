@@ -16,7 +16,7 @@ impl Secret {
         Secret(text.trim().to_owned())
     }
 
-    /// A sentence about the file, if the text seems to contain more than the secret, such as quotation marks or a variable's name.
+    /// What is odd about the text of the file, as the end of a sentence, if it seems to hold more than the secret, such as quotation marks.
     pub fn oddity(&self) -> Option<&'static str> {
         let text = self.0.strip_prefix("export ").unwrap_or(&self.0).trim_start();
         let assigned = text.split_once('=').is_some_and(|(name, value)| {

@@ -1,4 +1,4 @@
-//! The certificate and key of the HTTP server: `check` looks at them as the daemon does.
+//! Loads the certificate and key of the HTTP server, for the daemon and for `check`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

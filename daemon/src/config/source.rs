@@ -77,7 +77,7 @@ pub enum Priority {
     Live,
     #[default]
     Normal,
-    /// After all others, but for one place in eight.
+    /// After all other recordings; but one turn in eight is reserved for an archive.
     Archive,
 }
 

@@ -35,7 +35,7 @@ pub struct Dashscope {
     pub filetrans_model: String,
     /// Per model, spread evenly; 0: Hark sets no limit.
     pub requests_per_minute: u32,
-    /// Per account, submits and uploads not counted.
+    /// Limit of task queries per account; submits and uploads do not count.
     pub task_queries_per_second: u32,
     /// Flash requests in flight.
     pub concurrency: usize,
@@ -160,7 +160,7 @@ pub struct Http {
     pub tls_cert: PathBuf,
     /// PEM, of `tls_cert`.
     pub tls_key: PathBuf,
-    /// Holds a token whose holder may look and listen, not steer; empty: there is none.
+    /// File with a token for reading only; empty: there is none.
     pub read_token_file: PathBuf,
     /// Further names that the Host header may have.
     pub hosts: Vec<String>,

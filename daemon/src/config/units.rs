@@ -1,4 +1,4 @@
-//! `"30s"` and `"10MiB"`.
+//! Reads and writes durations and sizes: `"30s"`, `"10MiB"`.
 
 use std::time::Duration;
 

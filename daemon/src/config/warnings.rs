@@ -1,4 +1,4 @@
-//! What is not a mistake but may be unintended.
+//! Warnings: settings that are valid and probably unintended.
 
 use url::{Host, Url};
 
@@ -9,7 +9,7 @@ use super::{
     Webhook, WhenDone, is_inside, is_public, language_codes, signing_key,
 };
 
-/// The addresses of requests are made by appending to this one; a proxy may have another path, so this is only a warning.
+/// Requests append their path to this address. A proxy may use another path, so an unusual address is only a warning.
 fn strange_address(base_url: &str) -> Option<String> {
     let path = Url::parse(base_url).ok()?.path().trim_end_matches('/').to_owned();
     let what = match path {
@@ -113,7 +113,7 @@ impl Config {
         })
     }
 
-    /// A receiver that may be refused when it is connected to, kinds that no plugin of this daemon says, and short keys.
+    /// Warnings about a webhook: a receiver that the daemon may refuse to connect to, kinds that no plugin here emits, and short keys.
     fn strange_webhook(&self, webhook: &Webhook) -> Vec<String> {
         let Webhook { name, url, .. } = webhook;
         let mut warnings = Vec::new();
@@ -146,16 +146,18 @@ impl Config {
     /// Looks at the present state of the machine: folders that do not exist yet, secrets that other users can read. `check` prints these,
     /// `run` logs them; neither stops for them.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.warnings_of_surroundings();
+        let mut warnings = self.warnings_of_environment();
         warnings.extend(self.abilities().into_iter().map(|warning| warning.text));
         warnings
     }
 
     /// The warnings that are about no key of the file in particular.
-    pub(super) fn warnings_of_surroundings(&self) -> Vec<String> {
+    pub(super) fn warnings_of_environment(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.source.is_empty() {
-            warnings.push("there is no [[source]], so nothing is listened to; the manual shows two".into());
+            warnings.push(
+                "there is no [[source]], so the daemon receives no recordings; the manual shows two".into(),
+            );
         }
         warnings.extend(self.source.iter().flat_map(|source| match source {
             Source::Directory(source) => strange_folder(source),

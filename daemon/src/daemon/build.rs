@@ -14,7 +14,7 @@ use super::tasks::{EssentialTasks, Stages};
 use super::{Daemon, DaemonError, present};
 use crate::api::health::Health;
 use crate::api::http;
-use crate::api::others::Others;
+use crate::api::others::OtherDaemons;
 use crate::api::reloads::Reloads;
 use crate::api::state::{Api, Handles};
 use crate::api::steer::Steer;
@@ -100,7 +100,7 @@ impl Daemon {
         let partials = Partials::new(metrics.clone(), feed.clone());
         let (in_force, settings_in_force) = watch::channel(Arc::clone(&settings));
         let pipeline = Pipeline::start_in(
-            &pipeline::Surroundings::of(&config, config_file),
+            &pipeline::PluginEnvironment::of(&config, config_file),
             &config.plugin,
             &config.plugins,
             metrics.clone(),
@@ -175,7 +175,7 @@ impl Daemon {
                 steer: steer.clone(),
                 config: config_in_force.subscribe(),
                 reloads: reloads.clone(),
-                others: Others::new(
+                others: OtherDaemons::new(
                     connection.client(),
                     &config.nats.subject_prefix,
                     &claims.daemon().to_string(),

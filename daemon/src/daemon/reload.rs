@@ -16,10 +16,10 @@ use super::lanes::Lanes;
 use super::sources::Sources;
 use super::tasks::{EssentialTasks, Stages};
 use crate::api::reloads::{Reload, Reloads};
-use crate::api::steer::Present;
+use crate::api::steer::InForce;
 use crate::config::{self, Changes, Config};
 use crate::job::ledger::pieces;
-use crate::pipeline::{self, Surroundings};
+use crate::pipeline::{self, PluginEnvironment};
 use crate::publish::webhooks::Webhooks;
 use crate::telemetry::logging;
 use crate::work::{self, Settings, Tools};
@@ -39,7 +39,7 @@ pub(super) struct Reloader {
     pub sources: Sources,
     pub lanes: Lanes,
     pub webhooks: Webhooks,
-    pub present: watch::Sender<Present>,
+    pub present: watch::Sender<InForce>,
     pub level: logging::Level,
     /// Cancelled when the service manager was told that the daemon is ready.
     pub started: CancellationToken,
@@ -86,8 +86,8 @@ impl Reloader {
             Ok(sources) => sources,
             Err(mistakes) => return Ok(Err(mistakes)),
         };
-        let surroundings = Surroundings::of(&config, &self.file);
-        let plugins = pipeline.prepare(&surroundings, &config.plugin, &config.plugins);
+        let environment = PluginEnvironment::of(&config, &self.file);
+        let plugins = pipeline.prepare(&environment, &config.plugin, &config.plugins);
         plugins.loaded().await;
         if let Err(mistake) = self.webhooks.configure(&config.webhook) {
             return Ok(Err(vec![mistake]));
@@ -131,11 +131,11 @@ impl Reloader {
             (self.file.clone(), Arc::clone(&self.config.borrow()), Arc::clone(&self.tools.pipeline));
         let inspected = tokio::task::spawn_blocking(move || {
             let mut inspection = config::inspect(&file);
-            let changes = inspection.config.follow(&before);
-            let surroundings = Surroundings::of(&inspection.config, &file);
-            inspection.try_plugins(|plugin, folders| match pipeline.has(&surroundings, plugin, folders) {
+            let changes = inspection.config.prepare_reload(&before);
+            let environment = PluginEnvironment::of(&inspection.config, &file);
+            inspection.try_plugins(|plugin, folders| match pipeline.has(&environment, plugin, folders) {
                 true => Ok(Vec::new()),
-                false => match pipeline::inspect(plugin, folders, &surroundings) {
+                false => match pipeline::inspect(plugin, folders, &environment) {
                     Ok(description) => Ok(description.warnings),
                     Err(error) => Err(error.reasons()),
                 },

@@ -59,8 +59,9 @@ pub fn enter(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::thread::set_name(name)?;
-    // Besides the terminal, the child leaves the scheduling group of the daemon: where the kernel makes a group of each session, all threads
-    // of the child together weigh as much as all of the daemon. It takes no right; the systemd unit refuses the calls that set a weight.
+    // A new session has no terminal. It also leaves the daemon's scheduling group: if the kernel groups processes by session (autogroup), all
+    // threads of the child together get as much CPU as the whole daemon. This needs no right; the systemd unit refuses the calls that set
+    // a weight.
     setsid()?;
     prefer_for_oom_kill();
     entry.limits.apply()?;

@@ -35,7 +35,7 @@ pub fn cpu_time(process: u32) -> Option<Duration> {
     Some(Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).ok()?))
 }
 
-/// The monotonic clock plus the smallest lead of the wall clock over it so far, which is kept in `least_ahead`.
+/// The monotonic time plus the smallest difference so far between wall clock and monotonic clock; `least_ahead` keeps that difference.
 fn follow(monotonic: impl Fn() -> i64, wall: impl Fn() -> i64, least_ahead: &AtomicI64) -> Timestamp {
     let monotonic = monotonic();
     let ahead = wall().saturating_sub(monotonic);

@@ -6,13 +6,13 @@
 pub mod beneath;
 pub mod child;
 mod clock;
-pub mod held;
 mod landlock;
 pub mod lease;
 pub mod limits;
 pub mod packet;
 pub mod private;
 pub mod recording;
+pub mod resource_use;
 pub mod sandbox;
 mod seccomp;
 pub mod spawn;

@@ -91,7 +91,7 @@ pub(super) fn nothing_dangerous(freedom: Freedom) -> Result<(), Error> {
     let another = [argument(0, SeccompCmpOp::Ne, 0)?, argument(0, SeccompCmpOp::Ne, own_pid())?];
     refused.insert(libc::SYS_prlimit64, vec![rule(&another)?]);
     refused.insert(libc::SYS_prctl, each(0, &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64])?);
-    // Two requests that type into the terminal that the daemon was started from, and two that make the kernel send signals to an arbitrary
+    // Refused: two requests that type into the terminal from which the daemon was started, and two that make the kernel send signals to any
     // process, as three commands of fcntl do.
     refused.insert(libc::SYS_ioctl, each(1, &[libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP])?);
     // A lease blocks every process that opens the file for up to 45 s: it would block the daemon if the file is a library or a

@@ -18,7 +18,7 @@ use super::schema::ConfigSchema;
 use super::verify::verify;
 use super::wire::{self, Description, FromChild, Load, Refusal, ToChild};
 use crate::config::REFUSED;
-use crate::os::held::held;
+use crate::os::resource_use::resource_use;
 use crate::os::{self, sandbox};
 
 /// Descriptor number of the socket: not 3, the first number that a misbehaving library would try.
@@ -53,7 +53,7 @@ pub fn run() -> io::Result<()> {
         let (kind, body) = match serde_json::from_slice(&buffer)? {
             ToChild::<&RawValue>::Event { kind, body } => (kind, body),
             ToChild::Measure => {
-                recorder.send(&FromChild::Measured(held()?))?;
+                recorder.send(&FromChild::Measured(resource_use()?))?;
                 continue;
             }
             ToChild::Load(_) => {
@@ -74,7 +74,7 @@ pub fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// What became of a library.
+/// What the process has loaded: a plugin, or only the schema of its config.
 enum Loaded {
     Plugin(Instance, Description),
     Schema(Option<String>),
@@ -101,7 +101,7 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<Loaded, Refusal> {
         sha256: verified.sha256,
         wants: library.wants(),
         transform: library.is_transform(),
-        schema: schema.is_some_and(|schema| schema.says_something()),
+        schema: schema.is_some_and(|schema| schema.has_rules()),
         missing,
         warnings: Vec::new(),
     };
@@ -113,7 +113,7 @@ fn load(request: Load, recorder: &'static Recorder) -> Result<Loaded, Refusal> {
             let mistakes = recorder.errors();
             let why = mistakes.first().map_or("it gave no reason", String::as_str);
             let error = format!("{REFUSED}{why}{}", and_more(&mistakes));
-            // A single one is told with the library's name.
+            // A single mistake needs no list: the message has it, together with the library's name.
             Err(Refusal { error, mistakes: if mistakes.len() > 1 { mistakes } else { Vec::new() } })
         }
     }

@@ -30,21 +30,21 @@ pub use answer::{Failure, Reply, Work};
 
 use folder::OwnFolder;
 use idle_cpu::IdleCpu;
-use load::{Loading, look};
+use load::{Loading, identity_of};
 use strikes::Strikes;
 
 /// Events that may wait for one plugin; when the queue is full, senders wait.
 pub const QUEUE: usize = 64;
 /// Events that are in the process or in the socket at once: enough to save wake-ups, few enough to send again to the next process.
 const BATCH: usize = 16;
-/// The process gets more events once it has so few: a write then takes several, and the process does not wait for it.
-const FEW: usize = BATCH / 2;
+/// When the process has this few events left, it gets more: one write then carries several events, and the process is never without one.
+const REFILL_AT: usize = BATCH / 2;
 
 /// The reasons in `hark_plugin_failures_total`.
 const FAILURES: [&str; 7] = ["error", "crash", "timeout", "rubbish", "folder", "load", "cpu"];
 /// Interval of the checks of the library's file. A new file is loaded when two checks find it the same: then no process is still writing
 /// it.
-const LOOK: Duration = Duration::from_millis(500);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The supervisor of one plugin.
 pub struct Supervisor {
@@ -120,11 +120,11 @@ impl Supervisor {
 
     /// Runs until `stopping` is cancelled and every queued event is answered; then ends the process in good order.
     pub async fn run(mut self, stopping: CancellationToken) {
-        let mut looks = interval(LOOK);
+        let mut looks = interval(FILE_CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         let mut received = Vec::with_capacity(BATCH);
-        self.known = look(&self.launch.load.library).await;
+        self.known = identity_of(&self.launch.load.library).await;
         self.begin_loading();
         while open || !self.pending.is_empty() {
             let deadline = self.deadline();
@@ -157,12 +157,12 @@ impl Supervisor {
                     open = count > 0;
                     received.drain(..).for_each(|work| self.accept(work));
                 }
-                // The queue still returns the events that are in it, and then its end.
+                // After `close`, the queue returns the events that are still in it, and then its end.
                 () = stopping.cancelled(), if !self.queue.is_closed() => self.queue.close(),
                 Some(done) = self.enable.recv() => self.enable(done),
                 () = async { sleep_until(some(self.retry).await.1).await } => self.begin_loading(),
                 _ = looks.tick() => {
-                    self.look().await;
+                    self.check_for_new_library().await;
                     self.look_at_idle_cpu().await;
                 }
                 () = &mut self.overfull, if may_write => {
@@ -170,7 +170,7 @@ impl Supervisor {
                     self.overfull = Box::pin(self.folder.clone().until_overfull());
                 }
             }
-            self.pump();
+            self.send_pending();
             self.idle_cpu.has_event(self.process.as_ref().is_some_and(|process| process.unanswered() > 0));
             if self.loading.is_none() {
                 for done in self.enabling.drain(..) {
@@ -199,7 +199,7 @@ impl Supervisor {
     }
 
     /// Sends pending events to the process, or answers them with a failure if there is no process and none is being loaded.
-    fn pump(&mut self) {
+    fn send_pending(&mut self) {
         if self.process.as_ref().is_none_or(|process| process.unanswered() == 0)
             && let Some(successor) = self.successor.take()
         {
@@ -212,7 +212,7 @@ impl Supervisor {
             return;
         };
         // While a successor waits, the process gets no more events.
-        if self.successor.is_none() && process.unanswered() <= FEW {
+        if self.successor.is_none() && process.unanswered() <= REFILL_AT {
             for pending in self.pending.iter().take(BATCH).skip(process.unanswered()) {
                 process.send(&pending.frame);
             }
@@ -250,11 +250,11 @@ impl Supervisor {
                         }
                         Ok(reply)
                     }
-                    Err(rubbish) => return self.process_gone(Gone::Rubbish(rubbish.to_string())).await,
+                    Err(rubbish) => return self.process_gone(Gone::BrokeProtocol(rubbish.to_string())).await,
                 }
             }
         };
-        self.settle(outcome);
+        self.answer_first(outcome);
     }
 
     /// Logs a warning about the first event, in the daemon's words: the plugin's text may quote the transcript, and goes only into the
@@ -267,7 +267,7 @@ impl Supervisor {
     }
 
     /// Answers the first event and removes it.
-    fn settle(&mut self, outcome: Result<Reply, Failure>) {
+    fn answer_first(&mut self, outcome: Result<Reply, Failure>) {
         if let Some(first) = self.pending.pop_front() {
             reply(first.work, outcome);
         }
@@ -295,7 +295,7 @@ impl Supervisor {
             let gauge = self.metrics.plugin_state.with_label_values(&[self.name.as_str(), each.as_str()]);
             gauge.set(i64::from(each == state));
         }
-        // A counter that appears with its first failure would show no increase from zero to one.
+        // The counter starts at zero: if it appeared with the first failure, Prometheus would see no increase.
         for reason in FAILURES {
             self.metrics.plugin_failures.with_label_values(&[self.name.as_str(), reason]).inc_by(0);
         }

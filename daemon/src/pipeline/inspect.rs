@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Surroundings;
+use super::PluginEnvironment;
 use super::process::{LoadError, Process};
 use super::wire::Description;
 use crate::config;
@@ -23,10 +23,10 @@ pub(super) const LIMIT: Duration = Duration::from_secs(2);
 pub fn inspect(
     plugin: &config::Plugin,
     folders: &config::Plugins,
-    surroundings: &Surroundings,
+    environment: &PluginEnvironment,
 ) -> Result<Description, LoadError> {
-    let launch = surroundings.launch(plugin, folders);
-    let own = surroundings.own_folder(&plugin.name);
+    let launch = environment.launch(plugin, folders);
+    let own = environment.own_folder(&plugin.name);
     let missing: Vec<&Path> =
         own.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     // If the folder cannot be created the plugin gets no access to it, and a `create` that needs the folder fails, as it would under a daemon
@@ -38,7 +38,7 @@ pub fn inspect(
         process.end(LIMIT).await;
         Ok(description)
     });
-    // What was made is removed again, the innermost first; a folder that has content by then stays.
+    // The folders that this function created are removed again, the innermost first; a folder that has content by then stays.
     for folder in missing {
         let _ = std::fs::remove_dir(folder);
     }
@@ -53,9 +53,9 @@ pub fn inspect(
 pub fn schema_of(
     plugin: &config::Plugin,
     folders: &config::Plugins,
-    surroundings: &Surroundings,
+    environment: &PluginEnvironment,
 ) -> Result<Option<Value>, LoadError> {
-    let launch = surroundings.launch(plugin, folders);
+    let launch = environment.launch(plugin, folders);
     let schema = block_on(Process::schema(&launch)).unwrap_or_else(|error| {
         Err(LoadError::new(format!("no process can be started to load it: {error}")))
     })?;

@@ -102,10 +102,10 @@ impl Library {
         self.table.wants
     }
 
-    /// The JSON Schema of its config, of version 1.1; `None` if it brings none.
+    /// The JSON Schema of the plugin's config (a function of ABI version 1.1); `None` if the plugin has none.
     ///
     /// # Errors
-    /// When it has the function and no schema comes of it.
+    /// When the plugin has the function, and the function returns NULL.
     pub fn schema(&self) -> Result<Option<String>, String> {
         let Some(schema) = self.table.schema else { return Ok(None) };
         // SAFETY: a 1.1 plugin has this signature.

@@ -5,10 +5,11 @@
 //! never fails a job: the daemon publishes it as a `plugin.<name>` event and goes on with the transcript, unless the config has `on_failure
 //! = "hold"`. The time that a plugin costs is bounded: each event has `timeout`, and three deaths in ten minutes quarantine the plugin.
 //!
-//! A reload of the config puts other plugins in the place of these. A job keeps the plugins that had its first event, to its final; a
-//! process ends when no job has its plugin any more.
+//! When the config is reloaded, other plugins replace these. A job keeps, up to its final, the plugins that received its first event. A
+//! process ends when no job and no config uses its plugin any more.
 
 pub mod child;
+mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod host;
@@ -21,7 +22,6 @@ mod process;
 mod recorder;
 mod schema;
 mod status;
-mod surroundings;
 mod trial;
 mod verify;
 mod wire;
@@ -43,15 +43,16 @@ use crate::telemetry::metrics::Metrics;
 
 use plugin::Running;
 
+pub use environment::PluginEnvironment;
 pub use inspect::{inspect, schema_of};
 pub use plugins::{Held, Plugins, Processed};
 pub use process::LoadError;
 pub use status::{Enabled, PluginState, PluginStatus};
-pub use surroundings::Surroundings;
 pub use trial::{Trial, Verdict, trial};
 pub use wire::Description;
 
-/// The most jobs whose plugins are remembered, or whose contexts a plugin remembers: jobs that fail are not forgotten one by one.
+/// The most jobs whose plugins the pipeline keeps, and whose contexts one plugin keeps. The limit is needed because a job that fails has no
+/// final that would remove its entry.
 const MOST_JOBS: usize = 16_384;
 
 /// The plugins of a daemon.
@@ -71,7 +72,7 @@ impl Pipeline {
     /// Starts one supervised process for each plugin; [`Pipeline::loaded`] waits for them. A plugin that cannot be loaded does not stop the
     /// daemon: the daemon logs an error, and retries when the library changes and with growing pauses.
     pub fn start_in(
-        surroundings: &Surroundings,
+        environment: &PluginEnvironment,
         plugins: &[config::Plugin],
         folders: &config::Plugins,
         metrics: Metrics,
@@ -83,29 +84,29 @@ impl Pipeline {
             metrics,
             stopping: CancellationToken::new(),
         };
-        let plugins = pipeline.prepare(surroundings, plugins, folders);
+        let plugins = pipeline.prepare(environment, plugins, folders);
         *pipeline.current.write() = Arc::new(plugins);
         pipeline
     }
 
-    /// Starts the processes of the plugins of another config; a plugin whose process would be no other shares the one that runs. Nothing
-    /// passes through them before [`Pipeline::install`].
+    /// Starts the processes of the plugins of another config. A plugin whose process would be started with the same settings shares the running
+    /// process. No event reaches the new plugins before [`Pipeline::install`].
     pub fn prepare(
         &self,
-        surroundings: &Surroundings,
+        environment: &PluginEnvironment,
         plugins: &[config::Plugin],
         folders: &config::Plugins,
     ) -> Plugins {
         let current = self.current();
         let running = |plugin: &config::Plugin| {
-            if let Some(running) = current.running(surroundings, plugin, folders) {
+            if let Some(running) = current.running(environment, plugin, folders) {
                 return running;
             }
-            let own = surroundings.own_folder(&plugin.name);
+            let own = environment.own_folder(&plugin.name);
             if let Err(error) = private::create_folder(&own) {
                 tracing::warn!(plugin = %plugin.name, folder = %own.display(), %error, "plugin's own folder cannot be created");
             }
-            let launch = surroundings.launch(plugin, folders);
+            let launch = environment.launch(plugin, folders);
             let (running, supervisor) = Running::start(launch, plugin.timeout, &self.metrics, &self.stopping);
             let mut supervisors = self.supervisors.lock();
             supervisors.retain(|(_, supervisor)| !supervisor.is_finished());
@@ -115,14 +116,14 @@ impl Pipeline {
         Plugins::new(plugins.iter().map(|plugin| (plugin, running(plugin))))
     }
 
-    /// Whether this plugin runs with the same rights and config: then it needs no other process.
+    /// Whether a process with the same rights and config runs for this plugin: then the plugin needs no new process.
     pub fn has(
         &self,
-        surroundings: &Surroundings,
+        environment: &PluginEnvironment,
         plugin: &config::Plugin,
         folders: &config::Plugins,
     ) -> bool {
-        self.current().running(surroundings, plugin, folders).is_some()
+        self.current().running(environment, plugin, folders).is_some()
     }
 
     /// Replaces the running plugins for the jobs that begin from now on.
@@ -131,7 +132,7 @@ impl Pipeline {
         let current = self.current();
         for name in before.names().filter(|name| !current.names().any(|other| other == *name)) {
             for state in PluginState::ALL {
-                // One that was never set is not there.
+                // A state that was never set has no value to remove.
                 let _ = self.metrics.plugin_state.remove_label_values(&[name, state.as_str()]);
             }
         }
@@ -151,20 +152,20 @@ impl Pipeline {
         let (job, is_final) = (event.job, event.kind() == Kind::TranscriptFinal);
         let plugins = if is_final { self.of(job) } else { self.keep(job, &event.source) };
         let processed = plugins.process(event, earlier).await;
-        // A held job goes to the plugins of the present config: the operator may have changed what fails.
+        // When a job is held, its next try uses the plugins of the current config: the operator may have corrected the plugin that fails.
         if is_final || processed.held.is_some() {
             self.kept.lock().remove(&job);
         }
         processed
     }
 
-    /// The plugins with which a job began, else the present ones.
+    /// The plugins with which a job began; the current plugins if the job has none.
     pub fn of(&self, job: Uuid) -> Arc<Plugins> {
         self.kept.lock().get(&job).map(Arc::clone).unwrap_or_else(|| self.current())
     }
 
-    /// Whether a transform works for a job, or may: among the plugins that it began with, or for its source among the present ones. A plugin
-    /// that is not loaded may be one.
+    /// Whether a transform may process texts of this job: the daemon looks at the plugins with which the job began, and at the current ones. A
+    /// plugin that was never loaded counts as a transform.
     pub fn transforms(&self, job: Uuid, source: &str) -> bool {
         self.of(job).transforms(source) || self.current().transforms(source)
     }
@@ -177,7 +178,7 @@ impl Pipeline {
         let current = self.current();
         if current.has_plugins_for(source) {
             if kept.len() >= MOST_JOBS {
-                // Those have them anyway, as long as no reload comes.
+                // Jobs that began with the current plugins need no entry until the next reload.
                 kept.retain(|_, plugins| !Arc::ptr_eq(plugins, &current));
             }
             kept.insert(job, Arc::clone(&current));
@@ -185,7 +186,7 @@ impl Pipeline {
         current
     }
 
-    /// Forgets the earlier plugins of jobs that have ended without a final, so that their processes end.
+    /// Removes the entries of jobs that ended without a final, so that processes that only these jobs kept can end.
     ///
     /// # Errors
     /// When the ledger is closed or damaged.

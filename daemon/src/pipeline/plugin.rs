@@ -29,15 +29,15 @@ pub(super) struct Plugin {
     pub(super) running: Arc<Running>,
 }
 
-/// Its supervised process, which plugins of several configs may share. When the last of them is gone, the process answers what is queued,
-/// and ends.
+/// The supervised process of a plugin. Plugins of several configs may share it. When the last of these plugins is dropped, the process
+/// answers the queued events and ends.
 #[derive(Debug)]
 pub(super) struct Running {
     launch: Launch,
     timeout: Duration,
     queue: mpsc::Sender<Work>,
     pub(super) enable: mpsc::Sender<oneshot::Sender<()>>,
-    /// The process that has the context of a job, by its number.
+    /// For each job, the number of the process that has received the earlier segments of the job.
     contexts: Mutex<HashMap<Uuid, u64>>,
     pub(super) status: watch::Receiver<PluginStatus>,
 }
@@ -68,8 +68,8 @@ impl Running {
         (Arc::new(running), supervisor)
     }
 
-    /// Whether it was started so.
-    pub(super) fn is_of(&self, launch: &Launch, timeout: Duration) -> bool {
+    /// Whether the process was started with these settings.
+    pub(super) fn was_started_with(&self, launch: &Launch, timeout: Duration) -> bool {
         self.launch == *launch && self.timeout == timeout
     }
 }
@@ -94,7 +94,8 @@ impl Plugin {
             }
     }
 
-    /// Whether it is a transform, or, since it was never loaded, may be one that the config does not do without.
+    /// Whether the plugin is a transform. A plugin that was never loaded counts as one if its `on_failure` is `hold`: then a text must not leave
+    /// before a transform has processed it.
     pub(super) fn may_transform(&self) -> bool {
         self.running
             .status
@@ -104,12 +105,12 @@ impl Plugin {
             .map_or(self.hold, |description| description.transform)
     }
 
-    /// Whether it takes something out of texts, or may: it is a transform, or was never loaded.
-    pub(super) fn may_take_out(&self) -> bool {
+    /// Whether the plugin may remove words from texts: it is a transform, or it was never loaded and may be one.
+    pub(super) fn may_remove_text(&self) -> bool {
         self.running.status.borrow().description.as_ref().is_none_or(|description| description.transform)
     }
 
-    /// Gives a process that is newer than the job the job's earlier segments.
+    /// Sends a process the earlier segments of a job, if the process was started after the job's first segments.
     pub(super) async fn give_context<F>(&self, event: &Event, earlier: &(impl Fn() -> F + Sync))
     where
         F: Future<Output = Vec<Event>> + Send,
@@ -126,12 +127,12 @@ impl Plugin {
             return;
         }
         for segment in earlier().await {
-            // A failure counts against the plugin; the event that follows is reported.
+            // The supervisor counts a failure here. The answer is dropped: the pipeline reports only the event that follows.
             let _ = self.ask(&Arc::new(segment)).await;
         }
         let mut contexts = self.running.contexts.lock();
         if contexts.len() >= MOST_JOBS {
-            // The jobs that are under way get their context once more.
+            // The map is full, so it starts empty: jobs in progress send their earlier segments to the process once more.
             contexts.clear();
         }
         contexts.insert(event.job, process);

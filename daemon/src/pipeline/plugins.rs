@@ -5,10 +5,10 @@ use std::sync::Arc;
 use hark_sdk::emission::File;
 use hark_sdk::event::{About, Body, Event, Kind};
 
+use super::environment::PluginEnvironment;
 use super::host::{Failure, Reply};
 use super::plugin::{Plugin, Running};
 use super::status::{PluginState, PluginStatus};
-use super::surroundings::Surroundings;
 use crate::config;
 use crate::job::piece_machine::Release;
 
@@ -46,15 +46,15 @@ impl Plugins {
         Plugins(plugins.map(|(plugin, running)| Plugin::new(plugin, running)).collect())
     }
 
-    /// The process of a plugin, if a new one would be no other.
+    /// The running process of a plugin, if it was started with the settings that a new process would get.
     pub(super) fn running(
         &self,
-        surroundings: &Surroundings,
+        environment: &PluginEnvironment,
         plugin: &config::Plugin,
         folders: &config::Plugins,
     ) -> Option<Arc<Running>> {
-        let launch = surroundings.launch(plugin, folders);
-        self.find(&plugin.name).filter(|running| running.is_of(&launch, plugin.timeout))
+        let launch = environment.launch(plugin, folders);
+        self.find(&plugin.name).filter(|running| running.was_started_with(&launch, plugin.timeout))
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<Running>> {
@@ -74,12 +74,13 @@ impl Plugins {
         }
     }
 
-    /// Runs an event of a job through every plugin that is configured for its source and wants its kind: the transforms first, then all
+    /// Passes an event of a job through every plugin that is configured for its source and wants its kind: the transforms first, then the
     /// others, both in the order of the config. Waits while a plugin's queue is full; a plugin that fails delays the event by its `timeout`
-    /// at most. Failures are reported as events, but not about partials, nor a quarantine about each segment: the final reports it.
+    /// at most. Failures are reported as events, with two exceptions: failures on partials are not reported, and a quarantine is reported with
+    /// the final, not with each segment.
     ///
-    /// `earlier`: the segments of the job that plugins had before. A process that is newer than these gets them first, so that it knows
-    /// what its predecessor knew; what it emits about them is dropped.
+    /// `earlier` returns the segments of the job that plugins received before this event. A process that was started after them gets them first,
+    /// so that it knows what its predecessor knew; what the plugin emits about them is dropped.
     ///
     /// Events of one job stay in order as long as the caller awaits one call before the next. Cancelling the future loses only the answer.
     pub async fn process<F>(&self, event: Event, earlier: impl Fn() -> F + Sync) -> Processed
@@ -130,9 +131,9 @@ impl Plugins {
         self.0.iter().any(|plugin| plugin.is_of(source))
     }
 
-    /// Whether a plugin that is configured for a source is a transform, or may turn out to be one when it is loaded.
+    /// Whether a plugin that is configured for a source is a transform, or was never loaded and may be one.
     pub(super) fn transforms(&self, source: &str) -> bool {
-        self.0.iter().any(|plugin| plugin.is_of(source) && plugin.may_take_out())
+        self.0.iter().any(|plugin| plugin.is_of(source) && plugin.may_remove_text())
     }
 
     /// Whether a plugin that is configured for a source wants a kind of event.
@@ -140,8 +141,8 @@ impl Plugins {
         self.0.iter().any(|plugin| plugin.is_for(source, kind))
     }
 
-    /// When the partials, or the segments, of a source leave the daemon. They leave with the final where a transform does not want them:
-    /// the final is the first text that it has processed.
+    /// When the daemon publishes the partials, or the segments, of a source. If a transform does not want this kind, they wait for the final:
+    /// the final is then the first text that the transform has processed.
     pub fn release(&self, source: &str, kind: &Kind) -> Release {
         let mut transforms = self.0.iter().filter(|plugin| plugin.is_of(source) && plugin.may_transform());
         if transforms.any(|transform| !transform.is_for(source, kind)) {

@@ -17,7 +17,7 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use super::log::PluginLog;
 use super::verify::library_path;
 use super::wire::{self, Answer, Description, FromChild, Load, Refusal, ToChild};
-use crate::os::held::Held;
+use crate::os::resource_use::ResourceUse;
 use crate::os::{ChildCommand, Limits};
 
 /// Time after which a process that has not loaded its plugin counts as hanging. Loading takes milliseconds; a `create` that reads a model
@@ -78,7 +78,7 @@ pub struct Process {
     writer: OwnedWriteHalf,
     unsent: BytesMut,
     unanswered: usize,
-    /// Of the event that is answered next.
+    /// The files that arrived for the event that is answered next.
     files: Vec<(String, String)>,
     log: PluginLog,
     pub description: Description,
@@ -104,7 +104,7 @@ pub enum Gone {
     /// It closed the socket: the process is dead, or about to die.
     Ended,
     /// It sent bytes that are not a valid message; the text names the error.
-    Rubbish(String),
+    BrokeProtocol(String),
 }
 
 impl Process {
@@ -120,7 +120,11 @@ impl Process {
         match tokio::time::timeout(LOADING_LIMIT, process.loaded(launch.memory_limit)).await {
             Ok(loaded) => match loaded.map_err(refused)? {
                 Loaded::Plugin(description) => process.description = description,
-                Loaded::Schema(_) => return Err(refused("it answered something else".to_owned().into())),
+                Loaded::Schema(_) => {
+                    return Err(refused(
+                        "its process answered with a schema; expected was a loaded plugin".to_owned().into(),
+                    ));
+                }
             },
             Err(_) => return Err(refused(too_slow())),
         }
@@ -181,7 +185,7 @@ impl Process {
                 Ok(FromChild::Answer(_) | FromChild::File { .. } | FromChild::Measured(_)) => {
                     return Err("it answered before it was asked".to_owned().into());
                 }
-                Err(Gone::Rubbish(words)) => return Err(words.into()),
+                Err(Gone::BrokeProtocol(words)) => return Err(words.into()),
                 Err(Gone::Ended) => {
                     let end = self.exit(EXIT_LIMIT).await;
                     return Err(format!(
@@ -216,8 +220,8 @@ impl Process {
     /// When no answer can come.
     pub async fn answer(&mut self) -> Result<Answer, Gone> {
         loop {
-            // A process that logs without an event is read at the rate limit of its log only: so the process blocks instead of costing the
-            // daemon a CPU. The check for zero matters: the timer rounds up to a millisecond.
+            // While the process has no event, the daemon reads its log lines only at the rate limit of the log. So a process that logs
+            // without pause blocks instead of costing the daemon a CPU. The check for zero matters: the timer rounds up to a millisecond.
             let pause = self.log.pause();
             if self.unanswered == 0 && !pause.is_zero() {
                 tokio::time::sleep(pause).await;
@@ -228,7 +232,7 @@ impl Process {
                     self.files.push((suffix, base64));
                     let bytes: usize = self.files.iter().map(|(_, base64)| base64.len()).sum();
                     if self.files.len() > emission::MOST_FILES || bytes > MOST_FILE_BASE64 {
-                        return Err(Gone::Rubbish(
+                        return Err(Gone::BrokeProtocol(
                             "it handed over more files than one event may have".to_owned(),
                         ));
                     }
@@ -237,7 +241,7 @@ impl Process {
                     self.unanswered -= 1;
                     return Ok(Answer { files: std::mem::take(&mut self.files), ..answer });
                 }
-                _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
+                _ => return Err(Gone::BrokeProtocol("it answered without an event".to_owned())),
             }
         }
     }
@@ -246,14 +250,15 @@ impl Process {
     ///
     /// # Errors
     /// When no answer can come.
-    pub async fn measure(&mut self) -> Result<Held, Gone> {
-        let frame = wire::frame(&ToChild::<()>::Measure).map_err(|error| Gone::Rubbish(error.to_string()))?;
+    pub async fn measure(&mut self) -> Result<ResourceUse, Gone> {
+        let frame =
+            wire::frame(&ToChild::<()>::Measure).map_err(|error| Gone::BrokeProtocol(error.to_string()))?;
         self.unsent.extend_from_slice(&frame);
         loop {
             match self.next().await? {
                 FromChild::Log { level, line } => self.log.line(level, &line),
                 FromChild::Measured(held) => return Ok(held),
-                _ => return Err(Gone::Rubbish("it answered without an event".to_owned())),
+                _ => return Err(Gone::BrokeProtocol("it answered without an event".to_owned())),
             }
         }
     }
@@ -264,7 +269,7 @@ impl Process {
             tokio::select! {
                 frame = self.reader.next() => {
                     let rubbish = |error: &dyn std::fmt::Display| {
-                        Gone::Rubbish(format!("it wrote into the daemon's socket: {error}"))
+                        Gone::BrokeProtocol(format!("it wrote into the daemon's socket: {error}"))
                     };
                     let frame = match frame {
                         Some(Ok(frame)) => frame,

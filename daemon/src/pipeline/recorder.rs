@@ -25,7 +25,7 @@ pub struct Recorder {
     call: Mutex<Call>,
 }
 
-/// The call that is running: what the plugin emitted, and what was refused.
+/// The call in progress, and what the plugin emitted in it. Between two calls it collects the lines that the plugin logs.
 #[derive(Default)]
 struct Call {
     running: bool,

@@ -1,6 +1,6 @@
-//! Holds `[plugin.config]` against the JSON Schema that a plugin brings.
+//! Checks `[plugin.config]` against the JSON Schema that a plugin brings.
 //!
-//! Runs in the plugin's own process: the schema is the plugin's, and what an odd one costs, that process pays.
+//! The check runs in the plugin's own process: a schema that is expensive to check takes time and memory of that process only.
 
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
@@ -17,10 +17,10 @@ pub struct ConfigSchema {
 }
 
 impl ConfigSchema {
-    /// Reads a schema. References lead into the schema itself; nothing else is fetched.
+    /// Reads a schema. References may point into the schema itself; the check fetches nothing else.
     ///
     /// # Errors
-    /// A sentence that says why it is none.
+    /// A sentence that says why the text is not a usable schema.
     pub fn read(text: &str) -> Result<ConfigSchema, String> {
         let text: Value =
             serde_json::from_str(text).map_err(|error| format!("its schema is not JSON: {error}"))?;
@@ -29,13 +29,13 @@ impl ConfigSchema {
         Ok(ConfigSchema { text, validator })
     }
 
-    /// Whether it refuses anything.
-    pub fn says_something(&self) -> bool {
+    /// Whether the schema has any rule.
+    pub fn has_rules(&self) -> bool {
         self.text.as_object().is_some_and(|schema| !schema.is_empty())
     }
 
-    /// The mistakes of a config, each beginning with the key that it is about, lists counted from 0: `rules.2.nam: unknown key; …`. Values
-    /// are not repeated, except where one of a few words is expected: a config may hold a secret.
+    /// The mistakes of a config. Each begins with its key; entries of lists are counted from 0: `rules.2.nam: unknown key; …`. The messages do
+    /// not repeat values, since a config may hold a secret; the exception is a value where the schema expects one of some words.
     pub fn mistakes(&self, config: &Value) -> Vec<String> {
         let mut mistakes = Vec::new();
         for error in self.validator.iter_errors(config) {
@@ -52,7 +52,8 @@ impl ConfigSchema {
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected }
             | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-                let known = self.around(error).and_then(|schema| schema.get("properties")?.as_object());
+                let known =
+                    self.schema_of_keyword(error).and_then(|schema| schema.get("properties")?.as_object());
                 let known: Vec<&str> = known.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
                 mistakes.extend(
                     unexpected
@@ -80,7 +81,7 @@ impl ConfigSchema {
                         _ => {}
                     }
                 }
-                // The alternative that was meant is the one that is wrong further inside only, or in its keys.
+                // The author meant the alternative whose only errors are further inside, or are unknown or missing keys.
                 let is_meant = |errors: &&Vec<ValidationError<'_>>| {
                     errors.iter().all(|inner| {
                         inner.instance_path() != error.instance_path()
@@ -104,8 +105,8 @@ impl ConfigSchema {
         }
     }
 
-    /// The schema whose keyword failed.
-    fn around(&self, error: &ValidationError<'_>) -> Option<&Value> {
+    /// The part of the schema that contains the keyword which refused the value.
+    fn schema_of_keyword(&self, error: &ValidationError<'_>) -> Option<&Value> {
         let path = error.evaluation_path().as_str();
         let (path, _keyword) = path.rsplit_once('/')?;
         let mut schema = &self.text;
@@ -217,8 +218,8 @@ mod tests {
             let refused = ConfigSchema::read(text).err().unwrap_or_default();
             assert!(refused.contains(words), "{text}: {refused}");
         }
-        assert!(!ConfigSchema::read("{}").unwrap().says_something());
-        assert!(!ConfigSchema::read("true").unwrap().says_something());
-        assert!(ConfigSchema::read(r#"{"type": "object"}"#).unwrap().says_something());
+        assert!(!ConfigSchema::read("{}").unwrap().has_rules());
+        assert!(!ConfigSchema::read("true").unwrap().has_rules());
+        assert!(ConfigSchema::read(r#"{"type": "object"}"#).unwrap().has_rules());
     }
 }

@@ -48,7 +48,7 @@ pub struct PluginStatus {
     pub reason: Option<String>,
     /// Process id, while the process runs.
     pub pid: Option<u32>,
-    /// How many processes were installed: each knows only what it was called with.
+    /// How many processes were installed. A new process knows nothing of the events that its predecessors received.
     #[serde(skip)]
     pub starts: u64,
     /// Description that the library gave when it was loaded last.

@@ -1,4 +1,4 @@
-//! Puts one library through its paces without a running daemon: for `harkd plugins check`.
+//! Tests one library without a running daemon, step by step: for `harkd plugins check`.
 
 mod endurance;
 mod report;
@@ -14,33 +14,38 @@ use serde_json::{Value, json};
 
 use self::report::Finding;
 pub use self::report::{Trial, Verdict};
-use super::Surroundings;
+use super::PluginEnvironment;
 use super::inspect::{LIMIT, block_on};
 use super::process::{EXIT_LIMIT, Gone, Launch, Process};
 use super::wire::{self, Answer, Outcome, ToChild, clean};
 use crate::config;
 use crate::counted::counted;
-use crate::os::held::Held;
+use crate::os::resource_use::ResourceUse;
 
-/// After this time a step hands over nothing new: a slow plugin is tried with less.
+/// A step sends no more events after this time, so a slow plugin is tested with fewer events.
 const BUDGET: Duration = Duration::from_secs(10);
 
 /// A key that no plugin has.
 const NO_KEY: &str = "no_plugin_has_this_key";
 
-/// Puts a library through its paces: load it, create the plugin with `config` (JSON), hand it every kind of event that it wants, unusable
-/// bodies, then `events` ordinary ones, and end it. Blocks for some seconds; for half a minute if the library is slow, or hangs where it can.
+/// Tests a library: loads it, creates the plugin with `config` (JSON), sends every kind of event that it wants, then unusable bodies, then
+/// `events` ordinary events, and ends it. Blocks for some seconds; for half a minute if the library is slow or hangs.
 ///
 /// # Errors
 /// When the runtime for the trial cannot be started. A process that cannot be started is a failed step.
-pub fn trial(library: &Path, config: &str, events: u64, surroundings: &Surroundings) -> io::Result<Trial> {
+pub fn trial(
+    library: &Path,
+    config: &str,
+    events: u64,
+    environment: &PluginEnvironment,
+) -> io::Result<Trial> {
     let plugin: config::Plugin = serde_json::from_value(json!({ "name": "trial", "library": "" }))?;
-    let mut launch = surroundings.launch(&plugin, &config::Plugins::default());
+    let mut launch = environment.launch(&plugin, &config::Plugins::default());
     launch.load.library = library.to_owned();
     launch.load.config = config.to_owned();
     block_on(async {
         let mut trial = Trial::default();
-        // A plugin that is gone, or cannot be asked any more, has its reason in the last step.
+        // If the process has ended, or can no longer be used, the last step names the reason.
         if let Some(process) = run(&launch, events, &mut trial).await {
             end(process, &mut trial).await;
         }
@@ -65,7 +70,7 @@ async fn run(launch: &Launch, events: u64, trial: &mut Trial) -> Option<Process>
     trial.add("schema of the config", began, if schema { unknown_key(launch).await } else { no_schema() });
 
     let wants = Wants::from_bits(process.description.wants);
-    // Before the first event: a leak may have reached the process's limit long before the thousands come.
+    // Measured before the first event: a leak in the first events may already reach the process's limit.
     let began = Instant::now();
     let before = match measure(&mut process).await {
         Ok(before) => before,
@@ -112,7 +117,7 @@ fn no_schema() -> Finding {
     Finding::passed("none; with one, `harkd check` finds every mistake in [plugin.config] and its line")
 }
 
-/// Whether a key that is a typing error would be found.
+/// Tests whether the plugin refuses a config with an unknown key, as a typing error would make one.
 async fn unknown_key(launch: &Launch) -> Finding {
     let mut launch = launch.clone();
     let config = serde_json::from_str(&launch.load.config).map(|mut config: Value| {
@@ -162,7 +167,7 @@ async fn garbage(process: &mut Process, trial: &mut Trial) -> bool {
     }
     let slow = match bodies.len() - tried {
         0 => String::new(),
-        rest => format!("; it is slow: {rest} more were not tried"),
+        rest => format!("; it is slow: after {} s, {rest} more were not tried", BUDGET.as_secs()),
     };
     trial.add(
         "unusable bodies",
@@ -190,7 +195,7 @@ async fn end(process: Process, trial: &mut Trial) {
     trial.add("destroy", began, finding);
 }
 
-/// Hands over an event; why there is no answer, if there is none. After that the process is of no use.
+/// Sends an event and returns the answer, or the reason why there is none. After a failure the process cannot be used any more.
 async fn ask(process: &mut Process, kind: &str, body: &impl Serialize) -> Result<Answer, String> {
     send(process, kind, body)?;
     answer(process).await
@@ -210,7 +215,7 @@ async fn answer(process: &mut Process) -> Result<Answer, String> {
     }
 }
 
-async fn measure(process: &mut Process) -> Result<Held, String> {
+async fn measure(process: &mut Process) -> Result<ResourceUse, String> {
     match tokio::time::timeout(LIMIT, process.measure()).await {
         Ok(Ok(held)) => Ok(held),
         Ok(Err(gone)) => Err(why(process, gone).await),
@@ -220,7 +225,7 @@ async fn measure(process: &mut Process) -> Result<Held, String> {
 
 async fn why(process: &mut Process, gone: Gone) -> String {
     match gone {
-        Gone::Rubbish(words) => words,
+        Gone::BrokeProtocol(words) => words,
         Gone::Ended => format!("its process {}", process.exit(EXIT_LIMIT).await),
     }
 }

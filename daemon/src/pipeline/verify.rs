@@ -82,7 +82,7 @@ pub fn verify(path: &Path, pinned: &str) -> Result<Verified, String> {
     Ok(Verified { bytes: memory.into(), sha256 })
 }
 
-/// Compares a library's header with the one of this program: the loader treats a library of another machine as if there were no file.
+/// Compares a library's header with this program's: for a library of another machine, the loader's message only says that no file was found.
 fn is_for_this_machine(library: &File) -> Result<(), String> {
     let head = |file: &File| {
         let mut head = [0; HEAD];
@@ -107,8 +107,8 @@ fn is_for_this_machine(library: &File) -> Result<(), String> {
 }
 
 /// The folders of a library, separated by `:`, in which the loader may search for its dependencies: a library that is opened from memory
-/// has no `$ORIGIN`. Empty if one of the folders is not trusted, which [`verify`] reports, or has a character in its path that the list
-/// cannot hold.
+/// has no `$ORIGIN`. The result is empty if one of the folders is not trusted (which [`verify`] reports), or if its path has a character that
+/// such a list cannot hold.
 pub fn library_path(path: &Path) -> OsString {
     let is_fit = |folder: &Path| {
         let is_trusted = folder.metadata().is_ok_and(|metadata| trusted(folder, &metadata).is_ok());

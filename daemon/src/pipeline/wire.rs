@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::os::held::Held;
+use crate::os::resource_use::ResourceUse;
 use crate::telemetry::logging::readable;
 
 /// Longest frame in bytes: an event of the longest recording (12 hours) takes some MiB.
 pub const LONGEST: usize = 32 << 20;
-/// Longest frame that the daemon receives: all that a plugin may emit for one event, a text in place of the event's, and the kinds; or a file
-/// in base64. What a plugin forges costs the daemon no more than some times this memory.
+/// Longest frame that the daemon receives. It holds all that a plugin may emit for one event with its kinds, and a replaced text; or a file in
+/// base64. A plugin that writes frames of its own into the socket costs the daemon at most a small multiple of this memory.
 const LONGEST_ANSWER: usize = emission::LARGEST_FILE / 3 * 4 + (1 << 20);
 const _: () = assert!(LONGEST_ANSWER > 2 * emission::MOST_BYTES);
 const HEAD: usize = 4;
@@ -35,7 +35,7 @@ pub enum ToChild<B> {
     Load(Load),
     /// An event. The daemon serializes its body; the process passes the JSON on to the plugin as it is.
     Event { kind: String, body: B },
-    /// Asks what the process holds of the machine, between two events; for a trial.
+    /// Asks how much memory and how many descriptors and threads the process holds, between two events; used by a trial.
     Measure,
 }
 
@@ -53,7 +53,7 @@ pub struct Load {
     pub hidden: Vec<PathBuf>,
     pub writable: Vec<PathBuf>,
     pub network: bool,
-    /// Answer with [`FromChild::Schema`] in place of an instance: no plugin is created, and `config` is not looked at.
+    /// The process answers with [`FromChild::Schema`], creates no plugin and ignores `config`.
     #[serde(default)]
     pub schema_only: bool,
 }
@@ -76,7 +76,7 @@ pub enum FromChild {
         base64: String,
     },
     Answer(Answer),
-    Measured(Held),
+    Measured(ResourceUse),
 }
 
 /// Why a library is not loaded.
@@ -136,8 +136,8 @@ impl Description {
         self
     }
 
-    /// Kinds of events that the plugin wants and never gets, in words for its author.
-    pub fn unheard(&self) -> Option<&'static str> {
+    /// Kinds of events that the plugin asks for although the daemon never sends them to plugins, in words for its author.
+    pub fn unsupported_wants(&self) -> Option<&'static str> {
         Wants::from_bits(self.wants).include(&Kind::JobAccepted).then_some("jobs")
     }
 }

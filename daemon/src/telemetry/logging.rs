@@ -1,7 +1,7 @@
 //! Log lines: to standard error, human on a terminal, else JSON with the fields of the event and of its spans side by side.
 //!
-//! Library targets at levels above `info` are capped unless the config names them: their `trace` shows headers and URLs with queries, and
-//! keys are in both. What the NATS client logs at `info` the daemon logs itself, and more seldom.
+//! Lines of libraries above `info` (`debug`, `trace`) are capped unless the config names the library: their `trace` shows headers, and URLs
+//! with queries; both may contain keys. The daemon itself logs, less often, what the NATS client would log at `info`.
 
 mod journal;
 mod line;
@@ -66,8 +66,8 @@ impl Level {
     }
 }
 
-/// Sends this process's log lines to standard error from now on. Writing blocks while the reader of standard error does not read; if the
-/// reader has gone, lines are lost and nothing else.
+/// Sends this process's log lines to standard error from now on. A write blocks while the reader of standard error does not read. If the reader
+/// has gone, only the lines are lost.
 ///
 /// # Errors
 /// When `log.level` cannot be read, or logging was set up before.

@@ -35,9 +35,9 @@ pub struct Metrics {
     pub recognize_billed_seconds: IntCounterVec,
     /// Dollars that recognition cost, by source and model.
     pub cost_usd: CounterVec,
-    /// Dollars that may be spent in a UTC day, by what is limited: a source, or `[daemon]`. Nothing for what has no limit.
+    /// Dollars that may be spent in a UTC day, by source, or `[daemon]` for all sources. No value if there is no limit.
     pub budget_usd: GaugeVec,
-    /// Dollars of them that are spent or reserved today, with the same label.
+    /// Dollars of this budget that are spent or reserved today, with the same label.
     pub budget_spent_usd: GaugeVec,
     /// 1 while a model's queue is held (bad key, arrears, rights), by engine.
     pub recognize_held: IntGaugeVec,
@@ -183,7 +183,7 @@ impl Metrics {
             ),
             plugin_failures: counters(
                 "hark_plugin_failures_total",
-                "Events that a plugin did not master",
+                "Events that a plugin failed on",
                 &["plugin", "reason"],
             ),
             plugin_starts: counters(
@@ -235,7 +235,7 @@ impl Metrics {
     /// Removes the gauges of a webhook that this daemon does not deliver any more.
     pub fn forget_webhook(&self, name: &str) {
         for gauge in [&self.webhook_paused, &self.webhook_set_aside, &self.webhook_backlog] {
-            // One that was never set is not there.
+            // A gauge that was never set for this webhook has no value to remove.
             let _ = gauge.remove_label_values(&[name]);
         }
     }

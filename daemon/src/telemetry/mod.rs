@@ -1,4 +1,4 @@
-//! What every module reports through: metrics, the log, and warnings that are logged at most once a minute.
+//! Metrics, the log, and warnings that are logged at most once a minute.
 
 mod causes;
 pub mod logging;

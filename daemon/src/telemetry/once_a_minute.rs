@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Often enough that the newest lines of a log show why a recording waits.
+/// Short enough that the newest lines of a log still show why a recording waits.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Decides when a message is logged: at first, and then once a minute. Clones share the minute.

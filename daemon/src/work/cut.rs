@@ -180,8 +180,8 @@ fn whole(analysis: &Analysis) -> Vec<Span> {
 /// What was measured, for the event; `None`: only a sample was heard.
 fn annotation(plan: &Plan, analysis: Analysis) -> Option<AnnotationSpeech> {
     let talk = analysis.talk?;
-    let channel =
-        |((channel, sound), turns): ((u32, &crate::audio::Sounding), &crate::audio::Turns)| ChannelSpeech {
+    let channel = |((channel, sound), turns): ((u32, &crate::audio::ChannelSound), &crate::audio::Turns)| {
+        ChannelSpeech {
             channel,
             role: plan.role(channel),
             speech_ms: turns.speech_ms,
@@ -190,7 +190,8 @@ fn annotation(plan: &Plan, analysis: Analysis) -> Option<AnnotationSpeech> {
             level_dbfs: sound.level_dbfs,
             clipped: sound.clipped,
             doubles: sound.doubles,
-        };
+        }
+    };
     let interruption = |(channel, begin_ms)| Interruption { channel, role: plan.role(channel), begin_ms };
     Some(AnnotationSpeech {
         channels: (0..).zip(&analysis.channels).zip(&talk.turns).map(channel).collect(),

@@ -130,7 +130,7 @@ def a_call_is_seen_while_it_is_heard(browser):
         expect(row).to_contain_text("recognizing")
         row.get_by_role("link", name="live.wav").click()
         line = page.locator(".live .line")
-        expect(line).to_contain_text("being heard")
+        expect(line).to_contain_text("being recognized")
         opened = page.locator("details.events > summary")
         opened.click()
         expect(page.locator(".alert", has_text="churn")).to_be_visible()
@@ -283,7 +283,7 @@ def an_operator_steers_from_the_page(browser):
         found = job(page, "later.wav")["job"]
         page.goto(f"/jobs/{found}")
         page.get_by_role("button", name="Retry").click()
-        page.get_by_role("link", name="A new job repeats this one.").click()
+        page.get_by_role("link", name="A new job recognizes this recording again.").click()
         page.get_by_role("link", name="an earlier job").click()
         expect(page).to_have_url(f"{BASE}/jobs/{found}")
 
@@ -312,7 +312,7 @@ def the_overview_says_what_needs_a_person_and_what_to_do(browser):
         expect(webhooks).to_contain_text("1 event waits · 1 set aside: harkd webhooks retry log · last answer: 404 Not Found")
         expect(page.get_by_role("button", name="Pause inbox")).to_be_visible()
         expect(page.get_by_role("button", name="Scan inbox")).to_have_count(0)
-        look = page.get_by_role("list", name="Parts to look at")
+        look = page.get_by_role("list", name="Parts with trouble")
         expect(look).to_be_hidden()
         page.set_viewport_size(PHONE)
         for words in ["config file not reloaded", "crm paused", "log set aside"]:
@@ -327,7 +327,7 @@ def the_overview_says_what_needs_a_person_and_what_to_do(browser):
 def one_who_may_only_look_sees_no_button(browser):
     with browser.page(logged_in=False) as page:
         log_in(page, "looker")
-        expect(page.get_by_text("this token does not steer")).to_be_visible()
+        expect(page.get_by_text("This token may only read")).to_be_visible()
         expect(page.get_by_role("button", name="Pause")).to_have_count(0)
         page.goto(f"/jobs/{job(page, 'call.wav')['job']}")
         expect(page.get_by_role("heading", level=1)).to_have_text("call.wav")

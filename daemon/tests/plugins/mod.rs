@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hark_sdk::event::{Body, Event};
 use harkd::config::{self, OnFailure};
-use harkd::pipeline::{Pipeline, PluginStatus, Processed, Surroundings};
+use harkd::pipeline::{Pipeline, PluginEnvironment, PluginStatus, Processed};
 use harkd::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -78,13 +78,13 @@ impl Plugins {
     }
 
     pub async fn start(self) -> Running {
-        let surroundings = Surroundings {
+        let environment = PluginEnvironment {
             executable: env!("CARGO_BIN_EXE_harkd").into(),
-            ..Surroundings::new(&self.folder.path().join("state"))
+            ..PluginEnvironment::new(&self.folder.path().join("state"))
         };
         let metrics = Metrics::new();
         let folders = config::Plugins::default();
-        let pipeline = Pipeline::start_in(&surroundings, &self.plugins, &folders, metrics.clone());
+        let pipeline = Pipeline::start_in(&environment, &self.plugins, &folders, metrics.clone());
         pipeline.loaded().await;
         Running { folder: self.folder, metrics, pipeline }
     }

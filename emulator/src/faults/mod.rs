@@ -20,10 +20,10 @@ pub struct Fault {
     /// The kinds of request that it may hit; empty: all kinds that it applies to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Kind>,
-    /// The first so many matching requests are not hit.
+    /// The number of matching requests that are skipped before the first hit.
     #[serde(default)]
     pub skip: u64,
-    /// Hits at most this many requests; absent: no end.
+    /// The highest number of requests that it hits; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
     /// Hits each request with this probability, decided by `seed` and the number of the request alone.
@@ -89,7 +89,7 @@ pub enum FaultKind {
     StreamError,
     /// `finish_reason` is `length`, and half of the text is missing.
     Length,
-    /// `content` is an empty array; usage is as ever.
+    /// `content` is an empty array; `usage` is as usual.
     EmptyText,
     /// The text is the context of the request, as recognizers answer over silence.
     Echo,

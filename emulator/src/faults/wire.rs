@@ -41,7 +41,7 @@ pub fn cut(body: Body, after_bytes: u64, wire: Wire) -> Body {
         })
     });
     let end = stream::once(async move {
-        // During this wait the server flushes what it has; a reset would overtake that.
+        // The wait lets the server flush what it has written; a reset would discard that.
         tokio::time::sleep(FLUSH).await;
         wire.reset();
         Err(io::Error::from(io::ErrorKind::ConnectionReset))

@@ -51,7 +51,7 @@ pub enum State {
         message: String,
     },
     Canceled,
-    /// Accepted, and then forgotten by the service.
+    /// The service accepted the task and later does not know it any more.
     Unknown,
 }
 
@@ -69,7 +69,7 @@ impl Tasks {
         self.lock().values().rev().filter(|task| task.state != State::Unknown).cloned().collect()
     }
 
-    /// Changes the task if it is in the state that the change expects. False if it is not, or there is none.
+    /// Changes the task if it is in the expected state. False if it is in another state, or does not exist.
     pub fn change(&self, id: &str, change: impl FnOnce(&mut Task) -> bool) -> bool {
         self.lock().get_mut(id).is_some_and(change)
     }

@@ -34,13 +34,13 @@ pub(super) struct Order {
     pub(super) language: Option<String>,
     pub(super) enable_words: bool,
     pub(super) family: Family,
-    /// Who speaks is told.
+    /// Whether sentences name their speaker.
     pub(super) speakers: bool,
     /// Words of the service's list become asterisks.
     pub(super) is_masked: bool,
     /// As the service takes it; empty: none.
     pub(super) context: String,
-    /// Without `parameters` the service accepts the task and fails it later.
+    /// False if the submit has no `parameters`: the service then accepts the task and fails it later.
     pub(super) has_parameters: bool,
     pub(super) fired: Fired,
 }

@@ -1,4 +1,4 @@
-//! The life of a task: PENDING, RUNNING, an end, and a line in the journal before any client can see the end.
+//! Processes a task: PENDING, RUNNING, its end. The journal line is written before a client can see the end.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -166,7 +166,7 @@ impl Answer {
         self.body(output, json!({"duration": self.seconds}))
     }
 
-    /// The last event, or the whole answer. All sentences are in it where there are turns of speakers, or where none came before.
+    /// The last event, or the whole answer. It has all sentences if the answer has turns of speakers, or if no event came before it.
     fn last(&self, is_stream: bool) -> Value {
         let mut output = json!({"text": self.whole, "sentence": self.sentence(self.sentences.len() - 1)});
         if self.speakers || (!is_stream && self.sentences.len() > 1) {

@@ -33,7 +33,7 @@ impl Clock {
         event_stream(Body::from_stream(stream::unfold(self, Clock::tell)))
     }
 
-    /// Each event is made when it is due, not before: its word is the moment at which the connection gets it.
+    /// Makes each event when it is due, not before, because its word is the time at which it is sent.
     async fn tell(mut self) -> Option<(Result<Bytes, Infallible>, Clock)> {
         if self.told.events > self.words {
             return None;

@@ -1,5 +1,5 @@
-//! The answer as server-sent events, in the service's framing: no space after the colons, the status in a comment, and no end but a `stop`
-//! event.
+//! The answer as server-sent events, in the service's framing: no space after the colons, the status in a comment, and the `stop` event as the
+//! only sign of the end.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Script {
 /// How the stream ends.
 enum End {
     Stop,
-    /// Without the last event, or without everything after this many events.
+    /// The stream ends without `stop`: before its last event, or after this many events.
     Silence(Option<usize>),
     Error {
         after_events: usize,
@@ -109,8 +109,8 @@ pub(super) fn event_stream(body: Body) -> Response {
     response
 }
 
-/// All events of an answer in order. Incremental events carry the new piece and the last one nothing; cumulative events carry the whole
-/// text so far, and the last one the whole text once more.
+/// All events of an answer in order. An incremental event carries only the new piece, and the last one is empty; a cumulative event carries the
+/// text so far, and the last one repeats the whole text.
 fn events(recognition: &Recognition, incremental: bool) -> Vec<Bytes> {
     let whole = &recognition.heard.text;
     let pieces = text::pieces(whole);

@@ -19,7 +19,7 @@ pub use container::Container;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Media {
     pub container: Container,
-    /// The length of the data that is there; a header that declares more is ignored.
+    /// The length of the audio data in the file; a header that states more is ignored.
     pub duration: Duration,
     pub channels: u32,
     pub sample_rate: u32,
@@ -69,7 +69,7 @@ impl Media {
         let channels =
             parameters.and_then(|audio| audio.channels.as_ref()).map_or(1, |channels| channels.count());
 
-        // PCM alone has a fixed number of bits for a moment; in a cut-off file the last packet claims its full length.
+        // Only in PCM does a packet have a fixed number of bits for each tick; in a cut-off file the last packet claims its full length.
         let bits_per_tick = match container {
             Container::Wav | Container::Aiff => parameters
                 .and_then(|audio| audio.bits_per_coded_sample.or(audio.bits_per_sample))

@@ -99,5 +99,5 @@ impl Default for Storage {
     }
 }
 
-/// How long an expired object is still known, so that it is refused as expired and not as never seen.
+/// How long the storage remembers an expired object, so that it refuses it as expired, not as unknown.
 const LINGER: Duration = Duration::from_secs(600);

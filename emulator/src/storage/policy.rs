@@ -16,7 +16,7 @@ use crate::journal::Kind;
 use crate::refusal::Refusal;
 use crate::service::Service;
 
-/// What a policy allows. The text is signed, so nothing needs to be remembered.
+/// What a policy allows. The client sends it back with its signature, so the storage need not remember policies.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Policy {
     pub(super) expiration: Timestamp,

@@ -42,7 +42,7 @@ export async function table(path) {
   return { text: await response.text(), next: next?.[1] ?? null };
 }
 
-/** How long after the last failure a stream is opened again by hand; a lost connection the browser mends by itself. */
+/** Pause before the page opens a refused stream again; after a lost connection the browser reconnects by itself. */
 const AGAIN = 3_000;
 
 /**

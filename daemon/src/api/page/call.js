@@ -2,7 +2,7 @@
 
 export class Call {
   segments = [];
-  /** What is heard now, by channel and piece. */
+  /** The partials, by channel and piece. */
   partials = new Map();
   alerts = new Map();
   emotions = [];

@@ -1,4 +1,4 @@
-// What stands around every page: the way to the others, whether the page is live, what a screen reader is told.
+// The frame of every page: the navigation, the state of the connection, and the messages to a screen reader.
 import { h, icon } from "./dom.js";
 import { t } from "./words.js";
 

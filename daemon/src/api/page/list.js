@@ -77,7 +77,7 @@ export async function list(frame) {
   stayFresh(frame, load);
 }
 
-/** Reads the first page again behind the changes of jobs, and after a time without events: a hidden tab has none. */
+/** Reads the first page again after changes of jobs, and after a time without events: a hidden tab receives none. */
 function stayFresh(frame, load) {
   let soon = null;
   const again = () => {

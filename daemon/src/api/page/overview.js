@@ -99,7 +99,7 @@ function notReadyOf(status) {
   return status.not_ready.map(({ part, reason }) => trouble(`${t("overview.not_ready")} – ${t("overview.not_ready.part", { part, reason })}`));
 }
 
-/** On a narrow screen the parts are far below: which of them needs a look stands at the top. */
+/** On a narrow screen the parts are far below, so the top names the parts that have trouble. */
 function lookOf(parts) {
   if (parts.length === 0) return [];
   return h("ul.look", { "aria-label": t("overview.look") }, parts.map(({ family, name, state: now }) => h("li", h("a", { href: `#${family}` }, name), " ", state(now))));

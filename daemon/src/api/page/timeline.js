@@ -49,7 +49,7 @@ function track(name, runs) {
   return runs.length === 0 ? null : h("div.track", h("span.name", { "aria-hidden": "true" }, name), h("ol.runs", { "aria-label": name }, runs));
 }
 
-/** A run of a value. Its name stands in it as far as it fits; a screen reader hears it with its time. */
+/** One run of a value on the time line. As much of its name as fits is visible; a screen reader reads name and time. */
 function run({ begin_ms: begin, end_ms: end }, whole, go, kind, label, tip) {
   const [from, to] = [begin ?? 0, end ?? whole];
   const value = label ?? tip;

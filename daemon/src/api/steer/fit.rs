@@ -31,7 +31,7 @@ impl ShownEvent {
 
     fn leave_out_long(&mut self) {
         let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(self.event.body.get());
-        // A body is an object; what is none stays until all of it is left out.
+        // Every body is an object; a body that cannot be parsed stays until `leave_out_all`.
         let Ok(mut fields) = fields else { return };
         let left_out = LONG.into_iter().filter(|name| fields.remove(*name).is_some()).collect();
         if let Ok(body) = to_raw_value(&fields) {
@@ -54,8 +54,8 @@ impl Steer {
 }
 
 impl Shown {
-    /// Leaves out what is long until the answer has `room`: segments and words, from the largest event on, then the last events. One event
-    /// stays, without its body if need be, so that an asker gets on.
+    /// Shortens an answer until it fits into `room` bytes: it drops segments and words, from the largest event on, then the last events. One
+    /// event always stays, if necessary without its body, so that a client that asks page by page makes progress.
     pub(super) fn fit(mut self, room: usize) -> Shown {
         let mut size = length(&self);
         let mut largest: Vec<usize> = (0..self.events.len()).collect();
@@ -80,7 +80,7 @@ impl Shown {
     }
 }
 
-/// Cuts a page to the jobs that have `room`; the next page begins behind them. One job stays in any case.
+/// Cuts a page to the jobs that fit into `room` bytes; the next page continues after them. At least one job stays.
 pub(super) fn page(mut page: Page, room: usize) -> Page {
     let mut size = length(&Page { jobs: Vec::new(), next: page.next });
     let fits = page.jobs.iter().take_while(|job| {

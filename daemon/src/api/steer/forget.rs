@@ -1,7 +1,7 @@
-//! Jobs are forgotten: what this daemon, the streams and the buckets have of a job is erased for good.
+//! Forgets jobs: erases for good what this daemon, the streams and the buckets hold of a job.
 //!
-//! The ledger goes last: a job of which something could not be erased is still known, is refused, and is finished when it is asked for again.
-//! A job that the ledger does not know may still have events, which outlive it: they are erased if its last event is among them.
+//! The row in the ledger is erased last. If another part cannot be erased, the request is refused, the job stays known, and the operator can
+//! repeat the request. A job that is not in the ledger may still have events in the stream; they are erased if its last event is among them.
 
 mod copies;
 mod unreached;
@@ -88,8 +88,8 @@ pub struct Refused {
 /// Erases jobs.
 ///
 /// # Errors
-/// [`Refusal::Bad`] for a request that names no jobs, or too many; [`Refusal::Unknown`] where this daemon has none of them; the refusal of a
-/// job that is named alone.
+/// [`Refusal::Bad`] for a request that names no jobs, or too many; [`Refusal::Unknown`] if this daemon has none of the jobs. If the request
+/// names one job only, the refusal of that job.
 pub async fn forget(steer: Steer, request: Request) -> Result<Forgotten, Refusal> {
     let Request { jobs, meta, after } = request;
     let (jobs, next) = match (jobs.len(), meta.is_empty()) {
@@ -155,7 +155,7 @@ impl Steer {
             Some(_) => self.forget_own(id).await?,
             None => self.forget_stored(id).await?,
         };
-        info!(job = %id, events = erased.events, ledger = erased.ledger, "an operator had the job forgotten");
+        info!(job = %id, events = erased.events, ledger = erased.ledger, "job erased by an operator");
         Ok(erased)
     }
 
@@ -204,7 +204,7 @@ impl Steer {
     /// Erases what every daemon finds by the job's id: events, partials, the object of a large final, what waits for webhooks.
     async fn erase_stored(&self, erased: &mut Erased) -> Result<(), String> {
         let (subjects, id) = (Subjects::new(&self.nats.subject_prefix), erased.job);
-        // First: a webhook that looks for an erased event would say that the stream's limits have removed it.
+        // Before the events: a webhook that misses an erased event would report that the stream's limits removed it.
         self.erase_waiting(erased).await?;
         let segments = large::object(id);
         if self.jetstream.erase_object(&segments, None).await? == ErasedObject::Erased {
@@ -213,13 +213,13 @@ impl Steer {
         match self.jetstream.erase_messages(PARTIALS, &subjects.partials_of_job(id)).await {
             Ok(partials) => erased.partials = partials,
             Err(error) if self.nats.store_partials => return Err(error),
-            // They may have been stored before an operator switched that off, and took the rights away.
+            // An operator may have switched `store_partials` off and withdrawn the rights, while stored partials remain.
             Err(error) => erased.not_reached.push(NotReached::new("partials", error)),
         }
         let events =
             self.jetstream.erase_messages(&self.nats.events_stream, &subjects.of_job("*", id)).await?;
         erased.events = events;
-        // What came while the events were erased.
+        // Events may have been queued for webhooks while the stream was being erased.
         self.erase_waiting(erased).await
     }
 
@@ -228,7 +228,7 @@ impl Steer {
         for webhook in self.webhooks.list() {
             match self.webhooks.forget(&webhook.name, erased.job).await {
                 Ok(events) => erased.webhook_events += events,
-                // The one that delivers is asked as well.
+                // The daemon that delivers to this webhook receives the request as well.
                 Err(webhooks::Refusal::Elsewhere | webhooks::Refusal::Unknown) => {}
                 Err(refusal @ webhooks::Refusal::NotNow) => {
                     return Err(format!("the webhook {}: {refusal}", webhook.name));

@@ -55,7 +55,7 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// The jobs that a filter lets through, fewer where the answer would be too large. `filter`: the keys of [`Filter::set`], each with a text or a
+/// The jobs that match a filter; fewer if the answer would be too large. `filter` has the keys of [`Filter::set`], each with a text or a
 /// number.
 ///
 /// # Errors
@@ -90,13 +90,13 @@ pub async fn show(steer: Steer, ToShow { job, skip }: ToShow) -> Result<Shown, R
     Ok(shown.fit(steer.room()))
 }
 
-/// Ends a job: nothing more is asked of a recognizer for it, what can be stopped is stopped, and its last event is `job.failed` with the code
-/// `Canceled`. Returns the job as lists have it.
+/// Cancels a job: the daemon sends no further request to a recognizer for it and asks the service to stop its tasks, and its last event is
+/// `job.failed` with the code `Canceled`. Returns the job as lists have it.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] where this daemon has no such job, [`Refusal::Conflict`] where it has ended.
 pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Refusal> {
-    let ended = || Refusal::Conflict(format!("job {id} has ended; nothing of it can be canceled"));
+    let ended = || Refusal::Conflict(format!("job {id} has ended; only an open job can be canceled"));
     let (job, pieces) = steer.ledger.find_whole(id).await?.ok_or_else(|| unknown(id))?;
     if !job.can_be_canceled() {
         return Err(ended());
@@ -104,18 +104,18 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     let mut waiting = pieces;
     waiting.retain(|piece| matches!(piece.state, PieceState::Awaiting { .. }));
     let stopped = steer.stop_tasks(id, &waiting).await;
-    // A submit under way is heard to its end: the task that it makes is stopped then.
+    // A submit in progress is not interrupted: the task that it creates is stopped when the answer arrives.
     let recognizers = steer.clone();
     let is_submitted =
         move |piece: &Piece| piece.state == PieceState::Sending && recognizers.has_tasks(piece);
     let policy = steer.present.borrow().policy.clone();
     let canceled = steer.ledger.cancel(id, stopped, is_submitted, &policy).await?.ok_or_else(ended)?;
     info!(job = %id, source = canceled.job.source, "an operator has canceled the job");
-    // A task may have been made between the look at the pieces and the commit.
+    // The service may have created a task after the pieces were read and before the commit.
     if let Some((_, pieces)) = steer.ledger.find_whole(id).await? {
         steer.stop_tasks(id, &made_since(pieces, &waiting)).await;
     }
-    // A daemon that takes the job over before its last event is stored ends it, too.
+    // The claim records the cancelation: a daemon that takes the job over before its last event is stored must end it too.
     if canceled.job.ticket.is_some() {
         steer.claims.update(id).await?;
     }
@@ -124,7 +124,7 @@ pub async fn cancel(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Re
     listed.ok_or_else(|| unknown(id))
 }
 
-/// The pieces of a canceled job that have a task which was not there to be stopped.
+/// The pieces of a canceled job that have a task which did not exist when the tasks were stopped.
 fn made_since(mut pieces: Vec<Piece>, stopped: &[Piece]) -> Vec<Piece> {
     let task = |piece: &Piece| piece.last_attempt().and_then(|attempt| attempt.handle.clone());
     let is_canceled = |piece: &Piece| {

@@ -29,7 +29,7 @@ enum Made {
     Under(Uuid),
 }
 
-/// Has the recording of a job that has ended recognized again, as a new job whose `job.accepted` has `retry_of`. Returns the new job.
+/// Has the recording of an ended job recognized again, as a new job whose `job.accepted` has `retry_of`. Returns the new job.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] where this daemon has no such job; [`Refusal::Conflict`] where it has not ended, its recording is recognized again
@@ -47,13 +47,15 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
             });
             let found = find_recording(config, &old).await;
             found.ok_or_else(|| {
-                gone("its file is not where it was, nor where it was moved, or it has changed")
+                gone("its file is neither at its first path nor where the daemon moved it, or its content has changed")
             })?
         }
         Origin::Spool { .. } => {
             let shared = spool::share(&steer.state_directory, id, new).await;
             shared.map_err(|error| {
-                gone(&format!("it is kept for state.keep_failed where the job failed ({error})"))
+                gone(&format!(
+                    "the daemon keeps the audio of failed jobs only, for state.keep_failed ({error})"
+                ))
             })?;
             Origin::Spool { file: new.to_string() }
         }
@@ -63,13 +65,13 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
             Origin::Object
         }
         url @ Origin::Url { .. } => url.clone(),
-        Origin::Nothing => return Err(gone("the input was refused when it came")),
+        Origin::Nothing => return Err(gone("the daemon refused the input and stored no audio")),
     };
     let job = again(&old, new, origin);
     let made = steer.ledger.write(move |connection| make(connection, &old, &mut job.clone())).await;
     let refused = match made {
         Ok(Made::Job(listed)) => {
-            info!(job = %new, retry_of = %id, source = listed.source, "an operator has a recording recognized again");
+            info!(job = %new, retry_of = %id, source = listed.source, "job retried by an operator");
             steer.metrics.source_accepted.with_label_values(&[&listed.source]).inc();
             steer.ledger.announce(new, Now::Owes(Duty::Prepare));
             steer.ledger.wake(Duty::Publish);
@@ -85,7 +87,7 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
     Err(refused)
 }
 
-/// The new job: what came with the recording is as it was, what was found out about it is not known yet.
+/// The new job. It keeps the old job's input (source, metadata, hints); results of measuring and recognizing are empty.
 fn again(old: &Job, id: Uuid, origin: Origin) -> Job {
     let measured = Recording {
         format: None,
@@ -96,7 +98,7 @@ fn again(old: &Job, id: Uuid, origin: Origin) -> Job {
     };
     let recording = match &origin {
         Origin::File { root, below, .. } => placed(measured, &root.join(below)),
-        // Its bytes may be others by now.
+        // The sender may have replaced the audio behind this URL or name since.
         Origin::Url { .. } | Origin::Object => Recording { sha256: None, bytes: None, ..measured },
         Origin::Spool { .. } | Origin::Nothing => measured,
     };
@@ -152,7 +154,7 @@ impl Steer {
                     Ok(Ok(_) | Err(RecvError::Lagged(_))) => break,
                     Ok(Err(RecvError::Closed)) | Err(_) => {
                         return Err(Refusal::NotNow(format!(
-                            "job {id} has ended, but its last event is not stored yet, or its file not moved; see /readyz"
+                            "job {id} has ended, but its last event is not stored yet, or its file is not moved or deleted yet; see /readyz"
                         )));
                     }
                 }

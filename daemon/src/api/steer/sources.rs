@@ -19,7 +19,7 @@ use crate::source::switch::Switch;
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     running: Arc<Mutex<BTreeMap<String, Entry>>>,
-    /// Held while a pause is written and its source switched: of two requests, the ledger and the source obey the same one last.
+    /// Held while a request stores a pause and switches the source: with two requests at once, ledger and source must end in the same state.
     switching: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -37,7 +37,7 @@ struct Entry {
 pub enum State {
     /// It takes recordings in.
     Running,
-    /// It cannot, for the reason that is told.
+    /// It cannot take recordings in; `reason` says why.
     Waiting,
     /// An operator has paused it: it takes nothing new in.
     Paused,
@@ -159,12 +159,12 @@ async fn switch(steer: Steer, name: String, is_paused: bool) -> Result<Listed, R
         false => pause::resume(connection, &source),
     };
     let (ledger, switching) = (steer.ledger.clone(), Arc::clone(&steer.sources.switching));
-    // A task of its own: it ends also where the one who asked does not wait for the answer.
+    // A task of its own, so that it completes even if the client drops the request.
     let switched = tokio::spawn(async move {
         let _alone = switching.lock_owned().await;
         ledger.write(write).await?;
         if entry.switch.is_paused() != is_paused {
-            info!(source = entry.source.name(), is_paused, "an operator has switched the source");
+            info!(source = entry.source.name(), is_paused, "source paused or resumed by an operator");
         }
         entry.switch.pause(is_paused);
         Ok::<(), Refusal>(())

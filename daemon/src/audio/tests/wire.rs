@@ -4,7 +4,7 @@ use hark_sdk::event::TimeSpan;
 
 use super::super::analysis::Analysis;
 use super::super::wire::{MOST_BYTES, MOST_INTERRUPTIONS, PACKET, Reply, Request, Task, from_packet};
-use super::super::{MOST_CHANNELS, Probe, ProbeError, Section, Sounding, Talk, Turns};
+use super::super::{ChannelSound, MOST_CHANNELS, Probe, ProbeError, Section, Talk, Turns};
 use crate::config::PieceFormat;
 
 #[test]
@@ -15,7 +15,7 @@ fn each_message_is_read_as_it_was_sent() {
     let section = Section { channel: Some(MOST_CHANNELS - 1), parts: vec![span; 512] };
     let probe = Probe { format: "wav".into(), duration_ms: Some(1), ..Probe::default() };
     let sounding =
-        Sounding { level_dbfs: Some(-23.4), clipped: 0.123_456, doubles: Some(1), is_silent: false };
+        ChannelSound { level_dbfs: Some(-23.4), clipped: 0.123_456, doubles: Some(1), is_silent: false };
     let mut analysis = Analysis { probe: probe.clone(), speech_ms: LAST, ..Analysis::default() };
     analysis.channels = vec![sounding; MOST_CHANNELS as usize];
     let turns = vec![Turns { speech_ms: LAST, count: 99_999, longest_ms: LAST }; MOST_CHANNELS as usize];

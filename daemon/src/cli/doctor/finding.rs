@@ -48,8 +48,8 @@ impl Finding {
         }
     }
 
-    /// A finding of a sentence of another part of the program, which has what to do behind its last semicolon. `otherwise`: what to do, if
-    /// the sentence has none.
+    /// Makes a finding of a sentence from another part of the program; what stands after its last semicolon becomes the remedy. `otherwise` is
+    /// the remedy if the sentence has no semicolon.
     pub(super) fn of_sentence(
         check: impl Into<String>,
         level: Level,

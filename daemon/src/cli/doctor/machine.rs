@@ -92,7 +92,7 @@ fn room(config: &Config, place: &Path) -> Result<String, Finding> {
     let (Ok(free), Ok(reserve)) = (os::free_bytes(place), os::reserve_bytes(place)) else {
         return Err(Finding::error(
             "state",
-            format!("the disk of {path} cannot be asked for its room"),
+            format!("the free space on the disk of {path} cannot be read"),
             "see whether it is mounted",
         ));
     };

@@ -80,7 +80,7 @@ async fn rights(config: &Config, jetstream: &JetStream) -> Finding {
                 [to("publish to", &publish), to("subscribe to", &subscribe)].into_iter().flatten().collect();
             let message = format!("this user may not {}", lacking.join(", nor "));
             let remedy = "allow it in the permissions of nats-server; docs/nats.md has all of them";
-            // Without these the daemon does its work, and cannot be steered.
+            // Without the rights on `.control.` the daemon works, but operators cannot steer it.
             let is_control = |subject: &String| subject.contains(".control.");
             match publish.is_empty() && subscribe.iter().all(is_control) {
                 true => Finding::warning("rights", message, remedy),
@@ -90,7 +90,7 @@ async fn rights(config: &Config, jetstream: &JetStream) -> Finding {
         Err(Unanswered::Refused(_)) => Finding::warning(
             "rights",
             "the server does not tell this user its rights",
-            "allow it to publish to $SYS.REQ.USER.INFO, to have them looked at",
+            "allow it to publish to $SYS.REQ.USER.INFO, so that doctor can check the rights",
         ),
         Err(Unanswered::NoAnswer(reason)) => {
             Finding::warning("rights", reason, "compare them with docs/nats.md")
@@ -126,10 +126,7 @@ async fn synced(config: &Config, jetstream: &JetStream) -> Option<Finding> {
             "set jetstream { sync_interval: always } in its configuration, if that matters",
         ));
     }
-    Some(Finding::ok(
-        "sync",
-        format!("sync_interval is not to be seen from here (no monitoring on port {MONITORING})"),
-    ))
+    Some(Finding::ok("sync", format!("sync_interval cannot be read (no monitoring on port {MONITORING})")))
 }
 
 async fn monitoring(host: &str) -> Option<Value> {

@@ -132,9 +132,8 @@ async fn absent(check: String, wanted: &Settings, jetstream: &JetStream) -> Find
                 show_size(u64::try_from(left).unwrap_or(0)),
                 show_size(u64::try_from(wanted.max_bytes).unwrap_or(0)),
             );
-            let message = format!(
-                "is not there yet, and JetStream has {has} left of the {wants} that it is to reserve"
-            );
+            let message =
+                format!("is not there yet; it would reserve {wants}, and JetStream has only {has} left");
             Finding::warning(check, message, "give JetStream more room, or lower nats.events_max_bytes")
         }
         None => Finding::ok(check, "is not there yet; harkd makes it"),
@@ -146,7 +145,7 @@ fn nearly_full(check: &str, found: &Settings, state: &State) -> Option<Finding> 
     let limit = u64::try_from(found.max_bytes).ok().filter(|_| found.discard == DiscardPolicy::New)?;
     (state.bytes >= limit / 10 * NEARLY).then(|| {
         let message = format!(
-            "is nearly full ({} of {}), and refuses what is over (discard = new)",
+            "is nearly full ({} of {}), and refuses new messages when it is full (discard = new)",
             show_size(state.bytes),
             show_size(limit)
         );

@@ -70,7 +70,7 @@ impl Estimator {
         })
     }
 
-    /// Probes a file, and listens through it if its plan would.
+    /// Probes a file, and analyzes its audio if the daemon would do so for this plan.
     pub(super) async fn file(&self, path: &Path, route: Option<&Route>) -> Explained {
         let shown = path.display().to_string();
         let explained = async {
@@ -95,7 +95,7 @@ impl Estimator {
         named(shown, explained.await)
     }
 
-    /// Looks into the audio of an address as the daemon does before it sends the address; fetches it where the daemon would.
+    /// Reads the beginning of the audio at an address, as the daemon does before it sends the address. Fetches all of it if the daemon would.
     pub(super) async fn url(&self, url: &str, route: Option<&Route>) -> Explained {
         let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
         if route.is_some_and(|route| needs_bytes(route, self.profiles.iter())) {

@@ -34,7 +34,7 @@ pub struct Args {
     /// Only jobs with an alert of this rule; `*`: with any
     #[arg(long, value_name = "RULE")]
     alert: Option<String>,
-    /// Only jobs in whose transcript this stands
+    /// Only jobs with these words in the transcript, the name or the metadata
     #[arg(long, value_name = "WORDS")]
     text: Option<String>,
     /// At most this many [default: 50, at most 500]
@@ -62,10 +62,10 @@ impl Args {
     }
 }
 
-/// Prints the jobs of every running daemon that a filter lets through.
+/// Prints the jobs of every running daemon that match the filter.
 ///
 /// # Errors
-/// 64 for a filter that is none, 69 when a daemon does not answer; the jobs of the others are printed before.
+/// 64 for an invalid filter; 69 when a daemon does not answer, after the jobs of the other daemons are printed.
 pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<(), Exit> {
     let filter = args.filter();
     let mut checked = Filter::default();
@@ -76,7 +76,7 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
     let answers = ask(config, "jobs.list", &filter, PATIENCE).await?;
     let mut found = Vec::new();
     let mut is_more = false;
-    // A page that goes on says nothing of the jobs behind it: jobs of other daemons come with its next page.
+    // A page that has a next page does not say what follows, so only jobs up to its end are printed; the rest comes with the next page.
     let mut until = Uuid::nil();
     for (daemon, answer) in &answers.of {
         let page = match answer {

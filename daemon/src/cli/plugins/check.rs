@@ -1,4 +1,4 @@
-//! `harkd plugins check`: puts a library through its paces.
+//! `harkd plugins check`: tests a library.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::in_words;
 use crate::cli::{Exit, print, write_json, write_line};
 use crate::config;
 use crate::counted::counted;
-use crate::pipeline::{self, Surroundings, Trial, Verdict};
+use crate::pipeline::{self, PluginEnvironment, Trial, Verdict};
 
-/// Tries a library with `events` events, from which the files that the daemon's config hides are hidden, and prints each step and a verdict.
-/// `daemon`: that config, which need not exist.
+/// Tests a library with `events` events, and prints each step and a verdict. The plugin cannot read the files that the config hides; `daemon` is
+/// the path of that config, which need not exist.
 ///
 /// # Errors
 /// When it does not pass.
@@ -22,8 +22,8 @@ pub(super) fn execute(daemon: &Path, file: &Path, config: &str, events: u64, jso
             "--with must be a JSON object, such as '{{\"word\": \"refund\"}}': {error}"
         )));
     }
-    let surroundings = Surroundings::of(&config::inspect(daemon).config, daemon);
-    let trial = pipeline::trial(file, config, events, &surroundings)
+    let environment = PluginEnvironment::of(&config::inspect(daemon).config, daemon);
+    let trial = pipeline::trial(file, config, events, &environment)
         .map_err(|error| Exit::Software(format!("no process can be started for the plugin: {error}")))?;
     let verdict = trial.verdict();
     print(|out| {

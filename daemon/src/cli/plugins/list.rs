@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::in_words;
 use crate::cli::{Exit, print, write_json, write_line};
 use crate::config::{self, Config};
-use crate::pipeline::{self, Description, Surroundings};
+use crate::pipeline::{self, Description, PluginEnvironment};
 
 /// Loads each configured plugin in a process of its own, and prints the result.
 ///
@@ -15,9 +15,9 @@ use crate::pipeline::{self, Description, Surroundings};
 /// When the config has mistakes.
 pub(super) fn execute(file: &Path, json: bool) -> Result<(), Exit> {
     let config = Config::load(file)?;
-    let surroundings = Surroundings::of(&config, file);
+    let environment = PluginEnvironment::of(&config, file);
     let rows: Vec<Row> =
-        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &surroundings)).collect();
+        config.plugin.iter().map(|plugin| Row::of(plugin, &config.plugins, &environment)).collect();
     print(|out| {
         if json {
             return write_json(out, &rows);
@@ -57,8 +57,8 @@ struct Row {
 }
 
 impl Row {
-    fn of(plugin: &config::Plugin, folders: &config::Plugins, surroundings: &Surroundings) -> Row {
-        let (state, reason, description) = match pipeline::inspect(plugin, folders, surroundings) {
+    fn of(plugin: &config::Plugin, folders: &config::Plugins, environment: &PluginEnvironment) -> Row {
+        let (state, reason, description) = match pipeline::inspect(plugin, folders, environment) {
             Ok(description) => ("loaded", None, Some(description)),
             Err(error) => ("failed", Some(error.to_string()), None),
         };

@@ -18,7 +18,7 @@ pub enum Difference {
     Gone,
 }
 
-/// What makes two events the same. Ids of alerts do not count: they are numbered in the order in which words were heard.
+/// What makes two events equal. The ids of alerts do not count: a plugin numbers them in the order in which they occur.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Alert { plugin: String, rule: String, channel: Option<u32>, begin_ms: Option<u64> },
@@ -26,12 +26,12 @@ enum Key {
     Plugin { plugin: String, data: String },
 }
 
-/// Compares what was said of one job with what would be said now, both in the order of saying. An alert counts once, in its last state, and
-/// only where it was confirmed: one that was retracted, or is tentative still, was not said. Returns what would be said now, in its order,
-/// and then what is gone; the events of `now` stand for both where they are the same.
+/// Compares the events that plugins emitted then for one job with those that they emit now, both in the order of emission. An alert counts
+/// once, in its last state, and only if it was confirmed; a retracted or still tentative alert does not count. Returns the events of now in
+/// their order, and then the events that are gone; for equal events it returns the one of `now`.
 ///
-/// What the daemon says of a plugin (that it failed, which files it wrote) is no word of the plugin's: it is left out of `then`, and is
-/// new in `now`. So is what a plugin said of a partial, which no stream keeps.
+/// Events of the daemon about a plugin (that it failed, which files it wrote) are not the plugin's: they are left out of `then`, and count
+/// as new in `now`. The same holds for what a plugin emitted about a partial, because no stream keeps partials.
 pub fn compare(then: Vec<Event>, now: Vec<Event>) -> Vec<(Difference, Event)> {
     let then: Vec<Event> =
         standing(then).filter(|event| !is_of_daemon(&event.body) && !is_about_partial(&event.body)).collect();
@@ -81,7 +81,7 @@ pub fn plugin(body: &Body) -> Option<&str> {
     }
 }
 
-/// What stands at the end: each alert in its last state, in the place of its first.
+/// The events that count at the end: each alert in its last state, at the place of its first event.
 fn standing(events: Vec<Event>) -> impl Iterator<Item = Event> {
     let mut places: HashMap<(String, String), usize> = HashMap::new();
     let mut kept: Vec<Option<Event>> = Vec::new();
@@ -91,7 +91,7 @@ fn standing(events: Vec<Event>) -> impl Iterator<Item = Event> {
                 let id = (alert.plugin.clone(), alert.alert.clone());
                 let is_raised = matches!(event.body, Body::AlertRaised(_));
                 match places.get(&id) {
-                    // What was retracted stays so.
+                    // A retracted alert stays retracted.
                     Some(&place) if kept[place].is_none() => {}
                     Some(&place) => kept[place] = is_raised.then_some(event),
                     None => {
@@ -134,7 +134,7 @@ fn is_of_daemon(body: &Body) -> bool {
     failure(body).is_some() || matches!(body, Body::Plugin(event) if is_files(&event.data))
 }
 
-/// Of alerts the segment or the final has decided.
+/// An alert never counts as one about a partial: the segment or the final has confirmed it.
 fn is_about_partial(body: &Body) -> bool {
     !matches!(body, Body::AlertRaised(_)) && body.about().is_some_and(|about| about.revision.is_some())
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::difference::plugin;
 
-/// Bytes of bodies that are kept for jobs whose last event was not read yet. At it, the oldest job counts as ended. A daemon has some
-/// thousand jobs under way at most, so only a stream in which jobs do not end comes near it.
+/// Bytes of bodies that are kept for jobs whose last event was not read yet. Above this limit the oldest job counts as ended. A daemon has at
+/// most some thousand open jobs, so only a stream in which jobs do not end reaches the limit.
 const MOST_BYTES: usize = 64 << 20;
 /// What a job takes besides the bodies.
 const OF_JOB: usize = 1 << 10;

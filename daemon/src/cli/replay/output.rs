@@ -50,7 +50,7 @@ pub struct Counts {
 pub struct Publisher {
     jetstream: JetStream,
     subjects: Subjects,
-    /// In ids of events: a second replay is no duplicate of the first.
+    /// Part of the ids of events, so that a second replay does not count as a duplicate of the first.
     run: i64,
     published: u64,
 }

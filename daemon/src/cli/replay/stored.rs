@@ -17,7 +17,7 @@ use crate::config::Nats;
 
 /// Events that are requested at once; a message may have a MiB.
 const BATCH: i64 = 128;
-/// How much earlier than the finals the reading begins: what plugins said of a job's segments precedes its final by as long as the job takes.
+/// How much earlier than the finals the reading begins: events about a job's segments precede its final by up to the length of the job.
 const LONGEST_JOB: SignedDuration = SignedDuration::from_hours(24);
 /// How long to wait for an event that the stream has. The client makes its consumer anew meanwhile, if the server was restarted.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -53,7 +53,7 @@ impl Watch {
         Watch { follower, as_json, transcripts: HashMap::new() }
     }
 
-    /// Prints each recording's transcript when its job has ended, and says of each try that failed. Waits for as long as it takes.
+    /// Prints each recording's transcript when its job has ended, and a line for each failed try. Waits without a time limit.
     ///
     /// # Errors
     /// 1 when a job failed, after all have ended.
@@ -69,7 +69,7 @@ impl Watch {
                     Ok(heard) => heard?,
                     Err(_) => {
                         is_accepted = true;
-                        say("stored, and waiting; is harkd running?");
+                        say("stored; no daemon has accepted it yet; is harkd running?");
                         continue;
                     }
                 }

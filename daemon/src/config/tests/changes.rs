@@ -81,7 +81,7 @@ fn every_key_is_applied_or_named() {
             changed[table][name] = another(&key, value);
             let mut after: Config =
                 serde_json::from_value(changed).unwrap_or_else(|error| panic!("{key}: {error}"));
-            let changes = after.follow(&before);
+            let changes = after.prepare_reload(&before);
             if NEEDS_RESTART.contains(&key.as_str()) {
                 assert_eq!(changes, Changes { needs_restart: vec![key.clone()], ..Changes::default() });
                 assert_eq!(
@@ -123,13 +123,13 @@ fn elements_are_named_by_what_became_of_them() {
         valid(&text)
     };
     let before = routes(&[("default", ""), ("sales", "en"), ("old", "")]);
-    let changes = |mut after: Config| after.follow(&before).applied;
+    let changes = |mut after: Config| after.prepare_reload(&before).applied;
     assert_eq!(
         changes(routes(&[("default", ""), ("sales", "de"), ("new", "")])),
         ["route sales", "route new (added)", "route old (removed)"]
     );
     assert_eq!(changes(routes(&[("sales", "en"), ("default", ""), ("old", "")])), ["route (order)"]);
     assert!(changes(before.clone()).is_empty());
-    let changes = routes(&[("default", "en")]).follow(&before);
+    let changes = routes(&[("default", "en")]).prepare_reload(&before);
     assert!(changes.are_of(&["route"]) && !changes.are_of(&["source", "budget"]));
 }

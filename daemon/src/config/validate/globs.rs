@@ -58,7 +58,7 @@ fn matches_nothing(pattern: &str, folder: &Path, recursive: bool) -> Option<Stri
     reasons.all(|reason| reason.is_some()).then(|| first.to_owned())
 }
 
-/// Why a pattern without braces matches no file, if it cannot.
+/// Why a pattern without braces matches no file; `None`: it may match one.
 fn is_dead(pattern: &str, recursive: bool) -> Option<&'static str> {
     let (folders, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
     let mut parts = pattern.split('/');
@@ -85,7 +85,7 @@ fn starts_elsewhere(pattern: &str) -> Option<&'static str> {
     )
 }
 
-/// Why no path is like a pattern without braces, if none is.
+/// Why no path can match a pattern without braces, if no path can.
 fn has_no_path(pattern: &str) -> Option<&'static str> {
     let is_odd = pattern.split('/').any(|part| matches!(part, "" | "." | ".."));
     is_odd.then_some(

@@ -1,4 +1,4 @@
-//! What is reserved for later versions: it is refused, because what is accepted without effect misleads the operator.
+//! Settings that are reserved for later versions. They are refused, because a setting without effect would mislead the operator.
 
 /// What to say of a reserved `kind` of `[[source]]`; `None`: it is not reserved.
 pub(in crate::config) fn reserved_kind(array: &str, kind: &str) -> Option<String> {

@@ -19,7 +19,7 @@ use super::{Config, Source};
 
 /// Applies every rule.
 pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
-    // First, because keys that are missing have further mistakes.
+    // First, because a key that is missing would cause further mistakes.
     names::names(config, report);
     services::dashscope(config, report);
     models::models(config, report);

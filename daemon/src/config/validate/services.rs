@@ -77,7 +77,7 @@ pub(super) fn nats(config: &Config, report: &mut Report<'_>) {
     if let (Some(first), Some(second)) = (ways.next(), ways.next()) {
         report.mistake(
             second,
-            format!("{second} and {first} are both set; NATS takes one way to prove who we are"),
+            format!("{second} and {first} are both set; NATS accepts one kind of credentials"),
         );
     }
     for (path, file) in nats_files(nats) {

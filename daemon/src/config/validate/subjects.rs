@@ -14,7 +14,7 @@ pub(super) fn subjects(config: &Config, report: &mut Report<'_>) {
         }
         if overlap(&source.subject, &own) {
             let text = format!(
-                "subject = {:?} would hear the daemon's own events on {own:?}; choose another",
+                "subject = {:?} would also match the daemon's own events on {own:?}; choose another",
                 source.subject
             );
             report.mistake(&path, text);

@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{LOOK, Supervisor};
+use super::{FILE_CHECK_INTERVAL, Supervisor};
 use crate::os;
 use crate::os::usage::{self, Entry};
 
@@ -35,7 +35,7 @@ impl OwnFolder {
 
     /// Measures the folder again and again until it holds too much.
     pub(super) async fn until_overfull(self) {
-        let mut pause = LOOK;
+        let mut pause = FILE_CHECK_INTERVAL;
         loop {
             sleep(pause).await;
             let (folder, began) = (self.clone(), Instant::now());
@@ -43,7 +43,7 @@ impl OwnFolder {
             if spawn_blocking(move || folder.is_over()).await.unwrap_or_default() {
                 return;
             }
-            pause = (began.elapsed() * PAUSE_FACTOR).max(LOOK);
+            pause = (began.elapsed() * PAUSE_FACTOR).max(FILE_CHECK_INTERVAL);
         }
     }
 
@@ -64,13 +64,14 @@ impl OwnFolder {
         })
     }
 
-    /// Moves up what lies too deep to be measured, as far as it is of this daemon's time.
-    fn raise_what_is_too_deep(&self) {
+    /// Moves entries that lie too deep to be measured into the plugin's own folder, so that [`Self::cut_back`] can remove them. Entries from
+    /// before this daemon started stay where they are.
+    fn move_up_too_deep_entries(&self) {
         loop {
             let deep = usage::below(&self.path).filter(|it| it.is_too_deep && it.changed >= self.since);
             let deep: Vec<PathBuf> = deep.map(|entry| entry.path).collect();
             let raise = |path: &PathBuf| std::fs::rename(path, self.path.join(Uuid::now_v7().to_string()));
-            // What cannot be moved stays, and the plugin in quarantine.
+            // An entry that cannot be moved stays, and so the next measurement quarantines the plugin again.
             if deep.iter().map(raise).filter(Result::is_ok).count() == 0 {
                 return;
             }
@@ -80,12 +81,12 @@ impl OwnFolder {
     /// Removes the newest entries, but none from before this daemon started, until the folder is within its limit. Returns the number of
     /// bytes removed. Blocking; the plugin's process must have ended.
     fn cut_back(&self) -> u64 {
-        self.raise_what_is_too_deep();
+        self.move_up_too_deep_entries();
         let most = self.most();
         let entries: Vec<Entry> = usage::below(&self.path).collect();
         let mut held: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let before = held;
-        // A folder can be removed only after its content, which follows it in the list: so folders come last, in reverse order.
+        // Only an empty folder can be removed. The list names a folder before its content, so the folders are removed last, in reverse.
         let (folders, mut files): (Vec<_>, Vec<_>) = entries
             .into_iter()
             .filter(|entry| entry.changed >= self.since)
@@ -109,7 +110,7 @@ impl OwnFolder {
 }
 
 impl Supervisor {
-    /// Quarantines the plugin at the first offence, without counting strikes: a full ledger disk stops every other plugin and the daemon.
+    /// Quarantines the plugin at the first time, without counting strikes: a full disk under the ledger stops the daemon and all plugins.
     pub(super) async fn over_its_folder(&mut self) {
         for mut process in [self.process.take(), self.successor.take()].into_iter().flatten() {
             process.kill().await;

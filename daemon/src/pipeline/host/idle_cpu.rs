@@ -23,7 +23,7 @@ pub(super) struct IdleCpu {
 }
 
 impl IdleCpu {
-    /// The process has an event now, or none.
+    /// Records whether the process has an event now.
     pub(super) fn has_event(&mut self, has_event: bool) {
         match (has_event, self.began) {
             (true, None) => self.began = Some(Instant::now()),
@@ -41,7 +41,8 @@ impl IdleCpu {
         std::mem::take(&mut self.busy) + going_on.unwrap_or_default()
     }
 
-    /// Counts what a process took since the last call; returns how much it has taken without a pause. `busy`: how long it had events.
+    /// Adds the CPU time that a process took since the last call while it had no event; returns the sum since its last rest. `busy` is the time
+    /// in which the process had events.
     fn count(&mut self, process: u32, cpu: Duration, now: Instant, busy: Duration) -> Duration {
         let before = self.last.replace((process, now, cpu));
         let Some((_, then, cpu_then)) = before.filter(|(of, ..)| *of == process) else {
@@ -51,8 +52,9 @@ impl IdleCpu {
         let idle = (now - then).saturating_sub(busy);
         // While it has an event a plugin may take as many cores as there are.
         let took = cpu.saturating_sub(cpu_then).saturating_sub(busy * cores());
-        // An eighth of a core is more than a timer or a log takes; on a busy machine a thread that never rests may get no more. Between
-        // events a plugin may do the rest of its work, so more counts then; an interval with little time between them tells nothing.
+        // An eighth of a core is more than a timer or a log takes; on a busy machine a thread that never rests may get no more. In an
+        // interval with events the limit is a quarter, because a plugin may finish its work between them. An interval that was mostly busy
+        // decides nothing.
         let is_taken = took > if busy.is_zero() { idle / 8 } else { idle / 4 };
         match is_taken {
             true => self.taken += took,

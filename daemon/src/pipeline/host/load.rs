@@ -46,7 +46,7 @@ impl Supervisor {
         let error = match outcome {
             Ok(process) => {
                 self.retry = None;
-                // Installed by `pump`, between two events.
+                // Installed by `send_pending`, between two events.
                 self.successor = Some(process);
                 return;
             }
@@ -89,9 +89,8 @@ impl Supervisor {
         self.enter(PluginState::Running, None);
     }
 
-    /// The operator ends a quarantine: loads the plugin at once if it does not run, and clears its recorded deaths. This includes a plugin
-    /// whose library could not be loaded: it need not wait for its next retry. Does nothing to a plugin that runs. `done` receives `()` once
-    /// the plugin runs, or could not be loaded.
+    /// The operator enables the plugin. A plugin that does not run, because it is quarantined or could not be loaded, is loaded at once, and its
+    /// recorded deaths are cleared. A plugin that runs is left alone. `done` receives `()` once the plugin runs, or could not be loaded.
     pub(super) fn enable(&mut self, done: oneshot::Sender<()>) {
         self.enabling.push(done);
         if self.process.is_some() || self.successor.is_some() {
@@ -105,8 +104,8 @@ impl Supervisor {
     }
 
     /// Checks whether there is a new library at the path, and begins to load it once its file looks the same in two checks.
-    pub(super) async fn look(&mut self) {
-        let found = look(&self.launch.load.library).await;
+    pub(super) async fn check_for_new_library(&mut self) {
+        let found = identity_of(&self.launch.load.library).await;
         let settled = found == self.seen;
         self.seen = found;
         let is_new = found.is_some() && found != self.known;
@@ -121,6 +120,6 @@ impl Supervisor {
 }
 
 /// Identity of the library's file, if the file exists.
-pub(super) async fn look(library: &Path) -> Option<Identity> {
+pub(super) async fn identity_of(library: &Path) -> Option<Identity> {
     tokio::fs::metadata(library).await.ok().as_ref().map(identity)
 }

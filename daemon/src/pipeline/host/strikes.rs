@@ -42,7 +42,7 @@ impl Supervisor {
         let left = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.unwrap_or(EXIT_LIMIT).clamp(SHORTEST_EXIT, EXIT_LIMIT);
         match (gone, &mut self.process) {
-            (Gone::Rubbish(words), _) => {
+            (Gone::BrokeProtocol(words), _) => {
                 self.strike("rubbish", "it broke the protocol".to_owned(), Some(words)).await;
             }
             (Gone::Ended, Some(process)) => {
@@ -53,9 +53,9 @@ impl Supervisor {
         }
     }
 
-    /// Kills the process and counts a strike, with the first event as the cause. After a crash that event is retried once, within its own
-    /// deadline, since it may not be the cause. `quoted` is text of the plugin, which may quote the transcript: it goes only into the
-    /// plugin's event of the same job, and `words` also into the log and the events of other jobs.
+    /// Kills the process and counts a strike; the first event counts as the cause. After a crash the daemon sends that event once more, within
+    /// its own deadline, since another event may be the cause. `words` are the daemon's own: they go into the log and into events of any job.
+    /// `quoted` is text of the plugin and may quote the transcript: it goes only into the plugin's event about the job of the first event.
     pub(super) async fn strike(&mut self, reason: &'static str, words: String, quoted: Option<String>) {
         self.count(reason);
         let cause = self.pending.front().filter(|first| first.began.is_some());
@@ -67,9 +67,9 @@ impl Supervisor {
             process.kill().await;
         }
         tracing::error!(plugin = %self.name, job, source, reason, error = words, "plugin process replaced");
-        // One strike per event: its second crash gives no new information about the plugin.
+        // One strike for each event: the second crash at the same event says nothing new about the plugin.
         let quarantined = !repeated && self.strikes.strike(Instant::now());
-        // Before the event is answered: a caller that learns of the quarantine must find it in the status.
+        // The status changes before the event is answered: a caller that learns of the quarantine must find it in the status.
         match (quarantined, self.successor.take()) {
             (true, _) => {
                 self.quarantine(format!("three failures within ten minutes, the last one: {words}"));
@@ -81,7 +81,7 @@ impl Supervisor {
             Some(first) if is_busy && has_time && !repeated && !quarantined => first.survived_a_crash = true,
             Some(_) if is_busy => {
                 let message = quoted.map_or(words.clone(), |quoted| format!("{words}: {quoted}"));
-                self.settle(Err(Failure { message, quarantined }));
+                self.answer_first(Err(Failure { message, quarantined }));
             }
             _ => {}
         }

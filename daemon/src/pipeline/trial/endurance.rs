@@ -9,28 +9,31 @@ use super::report::{Finding, Trial};
 use super::samples;
 use super::{BUDGET, answer, judge, measure, send};
 use crate::counted::counted;
-use crate::os::held::Held;
+use crate::os::resource_use::ResourceUse;
 use crate::pipeline::process::Process;
 
-/// Events that the process has before it, so that what is measured is the plugin's time and not the way to its process.
+/// Events that are sent ahead of the answers, so that the measurement shows the plugin's time, not the time of the socket.
 const AHEAD: u64 = 32;
-/// An event in a hundred may take longer than this before the author is told: finals and partials of all calls wait for each other.
+/// Limit of the 99th percentile of the time for one event; above it the trial warns the author, since all calls share one plugin process and
+/// wait for each other.
 const SLOW: Duration = Duration::from_millis(50);
 /// Shares of the events, in fifths, after which the process is measured: caches and allocators are warm after the first.
 const MEASURED: [u64; 3] = [1, 3, 5];
-/// Growth of the memory over four fifths of the events, in bytes, that is told, and that fails: 10,000 events make 131 and 524 bytes each.
+/// Growth of the memory over the last four fifths of the events, in bytes, from which the trial warns, and from which it fails. With 10,000
+/// events these are 131 and 524 bytes for each event.
 const GROWTH: (u64, u64) = (1 << 20, 4 << 20);
-/// New descriptors or threads over four fifths of the events that fail; fewer are told.
+/// New descriptors or threads over the last four fifths of the events from which the trial fails; with fewer it warns.
 const MORE: u64 = 8;
-/// Descriptors or threads since before the first event that fail: a pool may grow to this many.
+/// New descriptors or threads since before the first event from which the trial fails: a pool may grow to almost this many.
 const MOST: u64 = 64;
 
-/// Hands over `events` events of calls, those that the plugin wants; false if the process is gone. `before`: what it held before any event.
+/// Sends `events` events of calls, only of the kinds that the plugin wants; returns false if the process has ended. `before` is what the
+/// process held before its first event.
 pub(super) async fn run(
     process: &mut Process,
     wants: Wants,
     events: u64,
-    before: Held,
+    before: ResourceUse,
     trial: &mut Trial,
 ) -> bool {
     const NAME: &str = "many events";
@@ -45,9 +48,10 @@ pub(super) async fn run(
     trial.add(NAME, began, took);
     if outcome.is_ok() && !times.is_empty() {
         trial.add("memory", began, memory(&held));
-        for (name, count) in
-            [("descriptors", (|held| held.descriptors) as fn(&Held) -> u64), ("threads", |held| held.threads)]
-        {
+        for (name, count) in [
+            ("descriptors", (|held| held.descriptors) as fn(&ResourceUse) -> u64),
+            ("threads", |held| held.threads),
+        ] {
             trial.add(
                 name,
                 began,
@@ -58,19 +62,19 @@ pub(super) async fn run(
     !matches!(outcome, Err(Stop::Gone(_)))
 }
 
-/// Why no further event is handed over.
+/// Why the trial sends no more events: the process has ended, or the plugin failed on an event.
 enum Stop {
     Gone(String),
     Error(String),
 }
 
-/// `held`: what the process held after this many events.
+/// Sends the events and records the time of each answer. `held` receives pairs: a number of events, and what the process held after them.
 async fn calls(
     process: &mut Process,
     wants: Wants,
     events: u64,
     times: &mut Vec<Duration>,
-    held: &mut Vec<(u64, Held)>,
+    held: &mut Vec<(u64, ResourceUse)>,
 ) -> Result<(), Stop> {
     let began = Instant::now();
     let wanted = |number| samples::call(number).into_iter().filter(|event| wants.include(&event.kind()));
@@ -80,7 +84,7 @@ async fn calls(
     let due = |done: u64| MEASURED.iter().any(|fifths| done == events * fifths / 5);
     let mut next = (0..).flat_map(wanted).take(events as usize).peekable();
     while next.peek().is_some() && began.elapsed() < BUDGET {
-        // A slow plugin gets one after the other, so that the time is kept.
+        // A slow plugin gets one event at a time, so that the step ends within its time.
         let is_quick = times.last().is_some_and(|last| *last < SLOW);
         let ahead = if is_quick { AHEAD } else { 1 };
         let until = (1..=ahead).find(|more| due(times.len() as u64 + more)).unwrap_or(ahead);
@@ -118,13 +122,13 @@ fn time_taken(times: &mut [Duration], events: u64) -> Finding {
     Finding::passed(message)
 }
 
-fn memory(held: &[(u64, Held)]) -> Finding {
+fn memory(held: &[(u64, ResourceUse)]) -> Finding {
     let [_, (first_at, first), (_, middle), (last_at, last)] = held else {
         return Finding::passed("not judged: there were too few events");
     };
     let growth = last.memory.saturating_sub(first.memory);
     let half = middle.memory.saturating_sub(first.memory);
-    // A cache that fills up grows in one half; what grows in both does not end.
+    // A cache that fills up grows in one half of the events only; a leak grows in both.
     let goes_on = half >= growth / 4 && growth - half.min(growth) >= growth / 4;
     let message = format!("{}, grown by {}", in_mib(last.memory), in_mib(growth));
     if growth < GROWTH.0 || !goes_on {
@@ -172,8 +176,8 @@ mod tests {
     #[test]
     fn memory_that_goes_on_growing_is_told_from_a_cache_that_fills() {
         let of = |mib: [u64; 3]| {
-            let all =
-                [mib[0], mib[0], mib[1], mib[2]].map(|mib| Held { memory: mib << 20, ..Held::default() });
+            let all = [mib[0], mib[0], mib[1], mib[2]]
+                .map(|mib| ResourceUse { memory: mib << 20, ..ResourceUse::default() });
             verdict(memory(&[(0, all[0]), (2_000, all[1]), (6_000, all[2]), (10_000, all[3])]))
         };
         for (mib, expected) in [

@@ -1,4 +1,4 @@
-//! Events for a trial: as they usually are, as they seldom are, and as they never should be.
+//! Events for a trial: usual ones, rare ones, and bodies that no daemon sends.
 
 use hark_sdk::event::{
     Annotation, AnnotationSpeech, Body, ChannelSpeech, Engine, Event, Segment, TranscriptSegment,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const WORDS: &str = "perhaps I shall cancel, please give me a refund; 我要退款。 Grüße 👋 ";
 
-/// Each with its name in the report.
+/// Usual events, each with the name of its step in the report.
 pub(super) fn ordinary() -> Vec<(&'static str, Event)> {
     let mut silent = transcript(&[]);
     if let Body::TranscriptFinal(fields) = &mut silent.body {

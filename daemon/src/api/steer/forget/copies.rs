@@ -1,4 +1,4 @@
-//! What erased rows leave in the ledger's files: copies in the pages of the file, and the log.
+//! Erased rows leave copies in the ledger's files: in free pages of the database, and in its write-ahead log.
 
 use std::time::Duration;
 

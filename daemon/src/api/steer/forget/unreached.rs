@@ -1,4 +1,4 @@
-//! What forgetting a job does not reach, so that the operator can see to it.
+//! What remains of a forgotten job outside the reach of the daemon, so that the operator can remove it.
 
 use std::collections::BTreeMap;
 

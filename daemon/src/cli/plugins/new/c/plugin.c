@@ -22,7 +22,7 @@ static int is_letter(int c) {
     return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || c >= 0x80;
 }
 
-/* Behind the text that begins at `at`, which is behind its quotation mark: where its closing one is; `end` if there is none. */
+/* `at` is behind the opening quotation mark of a text. Returns the place of the closing one, or `end` if there is none. */
 static const char *end_of_text(const char *at, const char *end) {
     while (at < end && *at != '"') at += *at == '\\' && at + 1 < end ? 2 : 1;
     return at;

@@ -12,7 +12,7 @@ use crate::os::spawn::this_executable;
 
 /// The environment that all plugins share.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct PluginEnvironment {
     /// The program whose subcommand `plugin-host` is started.
     pub executable: PathBuf,
     /// Each plugin may access its own `plugins/<name>` below it, and nothing else of it.
@@ -21,34 +21,34 @@ pub struct Surroundings {
     pub hidden: Vec<PathBuf>,
 }
 
-impl Surroundings {
+impl PluginEnvironment {
     /// The environment with this program and a state directory; systemd's credentials and `/etc/hark` are hidden from plugins.
     pub fn new(state_directory: &Path) -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Surroundings {
+        PluginEnvironment {
             executable: this_executable(),
             state_directory: state_directory.to_owned(),
             hidden: credentials.into_iter().chain([PathBuf::from("/etc/hark")]).collect(),
         }
     }
 
-    /// The environment for a daemon with this config. In addition plugins may not read the config, the secret files that it names, the
-    /// `context_file` of a route, which describes customers and products, nor recordings: neither in watched folders nor in the folders
-    /// that finished recordings are moved to.
+    /// The environment for a daemon with this config. In addition to the paths of [`Self::new`], plugins may not read: the config; the secret
+    /// files that it names; the `context_file` of a route, which describes customers and products; and recordings, in watched folders and in the
+    /// folders that finished recordings are moved to.
     pub fn of(config: &Config, config_file: &Path) -> Self {
-        let mut around = Surroundings::new(&config.state.directory);
+        let mut environment = PluginEnvironment::new(&config.state.directory);
         let contexts = config.route.iter().map(|route| &route.context_file);
         let recordings = config.source.iter().flat_map(|source| match source {
             Source::Directory(source) => vec![&source.path, &source.done_directory, &source.failed_directory],
             Source::Nats(_) => Vec::new(),
         });
-        around.hidden.extend(config.secret_files());
-        around.hidden.push(config_file.to_owned());
-        around.hidden.extend(contexts.chain(recordings).cloned());
-        // In whatever order the config has them, it is the same environment.
-        around.hidden.sort();
-        around.hidden.dedup();
-        around
+        environment.hidden.extend(config.secret_files());
+        environment.hidden.push(config_file.to_owned());
+        environment.hidden.extend(contexts.chain(recordings).cloned());
+        // Sorted, so that two configs with the same paths in another order give equal environments.
+        environment.hidden.sort();
+        environment.hidden.dedup();
+        environment
     }
 
     pub(super) fn launch(&self, plugin: &config::Plugin, folders: &config::Plugins) -> Launch {
@@ -110,7 +110,7 @@ mod tests {
         name_files("route", &mut route, &mut files);
         config["route"] = Value::Array(vec![route]);
         let config: Config = serde_json::from_value(config).unwrap();
-        let hidden = Surroundings::of(&config, Path::new("harkd.toml")).hidden;
+        let hidden = PluginEnvironment::of(&config, Path::new("harkd.toml")).hidden;
         for file in ["/dashscope.api_key_file", "/nats.nkey_file", "/nats.tls_key", "/route.context_file"] {
             assert!(files.contains(&file.to_owned()), "{file} is looked for: {files:?}");
         }
@@ -127,8 +127,8 @@ mod tests {
              done_directory = \"/srv/done\"\nfailed_directory = \"/srv/failed\"\n\
              [[plugin]]\nname = \"p\"\nlibrary = \"p\"\nwrite = [\"/srv/done\"]\n";
         let config = config::inspect_text("harkd.toml", text, &Default::default()).config;
-        let around = Surroundings::of(&config, Path::new("harkd.toml"));
-        let load = around.launch(&config.plugin[0], &config.plugins).load;
+        let environment = PluginEnvironment::of(&config, Path::new("harkd.toml"));
+        let load = environment.launch(&config.plugin[0], &config.plugins).load;
         for path in ["key", "/etc/token", "harkd.toml", "/srv/calls", "/srv/done", "/srv/failed", "state"] {
             assert!(load.hidden.contains(&PathBuf::from(path)), "{path}: {load:?}");
         }

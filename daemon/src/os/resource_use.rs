@@ -1,4 +1,4 @@
-//! What this process holds of the machine.
+//! Measures what this process uses: memory, descriptors and threads.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Memory, descriptors and threads of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct ResourceUse {
     /// Bytes of memory of its own, in RAM and swapped out: anonymous and shared memory, without mapped files.
     pub memory: u64,
     /// Open descriptors.
@@ -16,18 +16,18 @@ pub struct Held {
     pub threads: u64,
 }
 
-/// What this process holds now.
+/// What this process uses now.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
-pub fn held() -> io::Result<Held> {
+pub fn resource_use() -> io::Result<ResourceUse> {
     // The descriptor of the listing itself is in it.
     let descriptors = match std::fs::read_dir("/proc/self/fd") {
         Ok(listing) => listing.count() as u64 - 1,
         Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
             // All are in use, so that `status` cannot be opened either.
             let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-            return Ok(Held { descriptors, ..Held::default() });
+            return Ok(ResourceUse { descriptors, ..ResourceUse::default() });
         }
         Err(error) => return Err(error),
     };
@@ -37,7 +37,7 @@ pub fn held() -> io::Result<Held> {
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default()
     };
     let memory = ["RssAnon", "RssShmem", "VmSwap"].map(number).iter().sum::<u64>() << 10;
-    Ok(Held { memory, descriptors, threads: number("Threads") })
+    Ok(ResourceUse { memory, descriptors, threads: number("Threads") })
 }
 
 #[cfg(test)]
@@ -48,12 +48,12 @@ mod tests {
     #[test]
     fn what_is_held_is_counted() {
         let seen = (0..100).any(|_| {
-            let before = held().unwrap();
+            let before = resource_use().unwrap();
             let files: Vec<_> = (0..20).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
             let memory = vec![1_u8; 32 << 20];
             let (stop, stopped) = std::sync::mpsc::channel::<()>();
             let thread = std::thread::spawn(move || stopped.recv());
-            let after = held().unwrap();
+            let after = resource_use().unwrap();
             drop(stop);
             assert!(thread.join().unwrap().is_err());
             after.descriptors >= before.descriptors + files.len() as u64
