@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 use crate::job::{Duty, PieceId};
 
 /// No duty is put off for longer than this: the longest hint of the service that is obeyed is ten minutes, and every backoff is shorter. A
@@ -91,23 +91,19 @@ pub fn due(connection: &Connection, lane: &Lane, now: Timestamp, limit: usize) -
     let mut due = Due::default();
     let mut last_source = String::new();
     // One step through the index for each source, however many it has.
-    while let Some(source) = connection
-        .prepare_cached(&next_source)?
-        .query_row(params![duty, recognizer, last_source], |row| row.get::<_, String>(0))
-        .optional()?
-    {
+    let source_after = |last: &str| {
+        sql::first(connection, &next_source, params![duty, recognizer, last], |row| row.get::<_, String>(0))
+    };
+    while let Some(source) = source_after(&last_source)? {
         let mut found: Vec<Owed> = Vec::new();
         for (after, until) in [(i64::MIN, now), (latest, i64::MAX)] {
-            let mut statement = connection.prepare_cached(&list)?;
-            let rows = statement.query_map(params![duty, recognizer, source, after, until, most], |row| {
-                Ok(Owed { job: row.get(0)?, piece: row.get(1)? })
-            })?;
-            found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+            let values = params![duty, recognizer, source, after, until, most];
+            let owed = |row: &Row<'_>| Ok(Owed { job: row.get(0)?, piece: row.get(1)? });
+            found.extend(sql::all(connection, &list, values, owed)?);
         }
         found.truncate(limit);
-        let next: Option<i64> = connection
-            .prepare_cached(&first)?
-            .query_row(params![duty, recognizer, source, now, latest], |row| row.get(0))?;
+        let next: Option<i64> =
+            sql::one(connection, &first, params![duty, recognizer, source, now, latest], |row| row.get(0))?;
         due.next = [due.next, next].into_iter().flatten().min();
         if !found.is_empty() {
             due.by_source.insert(source.clone(), found);

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 use crate::job::FileIdentity;
 
 /// A file as the ledger knows it.
@@ -44,9 +44,7 @@ const COLUMNS: &str = "id, path, dev, inode, size, mtime_ns, sha256, job";
 /// # Errors
 /// When the query fails.
 pub fn count(connection: &Connection, source: &str) -> Result<u64, LedgerError> {
-    Ok(connection
-        .prepare_cached("SELECT count(*) FROM file WHERE source = ?1")?
-        .query_row([source], |row| row.get(0))?)
+    sql::one(connection, "SELECT count(*) FROM file WHERE source = ?1", [source], |row| row.get(0))
 }
 
 /// A file by its row.
@@ -54,10 +52,7 @@ pub fn count(connection: &Connection, source: &str) -> Result<u64, LedgerError> 
 /// # Errors
 /// When the query fails.
 pub fn by_id(connection: &Connection, id: i64) -> Result<Option<Known>, LedgerError> {
-    Ok(connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM file WHERE id = ?1"))?
-        .query_row([id], known)
-        .optional()?)
+    Ok(select(connection, "WHERE id = ?1", params![id])?.pop())
 }
 
 /// The files of a path: the file that is there, and those that were there before it and are not found elsewhere yet.
@@ -155,23 +150,12 @@ pub fn insert(
     sha256: Option<&str>,
     job: Option<Uuid>,
 ) -> Result<(), LedgerError> {
-    let FileIdentity { dev, inode, size, mtime_ns } = identity;
-    // SQLite's integers are signed; dev and inode are only compared, so their bits may be read as such.
-    connection
-        .prepare_cached(
-            "INSERT INTO file (source, path, dev, inode, size, mtime_ns, sha256, job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            source,
-            path.as_os_str().as_bytes(),
-            dev.cast_signed(),
-            inode.cast_signed(),
-            size.cast_signed(),
-            mtime_ns,
-            sha256,
-            job
-        ])?;
-    Ok(())
+    let [dev, inode, size, mtime_ns] = numbers(&identity);
+    sql::run(
+        connection,
+        "INSERT INTO file (source, path, dev, inode, size, mtime_ns, sha256, job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![source, path.as_os_str().as_bytes(), dev, inode, size, mtime_ns, sha256, job],
+    )
 }
 
 /// Writes what is known of a file by now over its row.
@@ -179,22 +163,13 @@ pub fn insert(
 /// # Errors
 /// When the statement fails.
 pub fn update(connection: &Connection, file: &Known) -> Result<(), LedgerError> {
-    let FileIdentity { dev, inode, size, mtime_ns } = file.identity;
-    connection
-        .prepare_cached(
-            "UPDATE file SET path = ?2, dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, sha256 = ?7, job = ?8 WHERE id = ?1",
-        )?
-        .execute(params![
-            file.id,
-            file.path.as_os_str().as_bytes(),
-            dev.cast_signed(),
-            inode.cast_signed(),
-            size.cast_signed(),
-            mtime_ns,
-            file.sha256,
-            file.job
-        ])?;
-    Ok(())
+    let [dev, inode, size, mtime_ns] = numbers(&file.identity);
+    let path = file.path.as_os_str().as_bytes();
+    sql::run(
+        connection,
+        "UPDATE file SET path = ?2, dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, sha256 = ?7, job = ?8 WHERE id = ?1",
+        params![file.id, path, dev, inode, size, mtime_ns, file.sha256, file.job],
+    )
 }
 
 /// The file of a job belongs to another one from now on: its recording is recognized again.
@@ -208,12 +183,11 @@ pub fn hand_on(
     from: Uuid,
     to: Uuid,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE file INDEXED BY file_by_path SET job = ?4 WHERE source = ?1 AND path = ?2 AND job = ?3",
-        )?
-        .execute(params![source, path.as_os_str().as_bytes(), from, to])?;
-    Ok(())
+    sql::run(
+        connection,
+        "UPDATE file INDEXED BY file_by_path SET job = ?4 WHERE source = ?1 AND path = ?2 AND job = ?3",
+        params![source, path.as_os_str().as_bytes(), from, to],
+    )
 }
 
 /// Forgets a file: it is gone.
@@ -221,8 +195,7 @@ pub fn hand_on(
 /// # Errors
 /// When the statement fails.
 pub fn remove(connection: &Connection, id: i64) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM file WHERE id = ?1")?.execute([id])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM file WHERE id = ?1", [id])
 }
 
 /// Deletes the row of a file whose job has never read it, whatever its path is now: when the file is found again, it is recognized.
@@ -235,19 +208,22 @@ pub(super) fn forget_unread(
     identity: &FileIdentity,
     job: Uuid,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "DELETE FROM file INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2 AND job = ?3",
-        )?
-        .execute(params![source, identity.inode.cast_signed(), job])?;
-    Ok(())
+    sql::run(
+        connection,
+        "DELETE FROM file INDEXED BY file_by_inode WHERE source = ?1 AND inode = ?2 AND job = ?3",
+        params![source, identity.inode.cast_signed(), job],
+    )
+}
+
+/// The columns of an identity. SQLite's integers are signed; dev and inode are only compared, so their bits may be read as such.
+pub(super) fn numbers(identity: &FileIdentity) -> [i64; 4] {
+    let FileIdentity { dev, inode, size, mtime_ns } = *identity;
+    [dev.cast_signed(), inode.cast_signed(), size.cast_signed(), mtime_ns]
 }
 
 /// `rest`: the index to use, where SQLite by itself would read every row of the source; the condition; the order.
 fn select(connection: &Connection, rest: &str, values: &[&dyn ToSql]) -> Result<Vec<Known>, LedgerError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM file {rest}"))?;
-    let found = statement.query_map(values, known)?.collect::<Result<_, _>>()?;
-    Ok(found)
+    sql::all(connection, &format!("SELECT {COLUMNS} FROM file {rest}"), values, known)
 }
 
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {

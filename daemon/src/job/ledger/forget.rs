@@ -4,8 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::{forgotten_files, jobs};
+use super::{LedgerError, forgotten_files, jobs, sql};
 use crate::job::Job;
 
 /// Erases a job with its events and texts; of its file the identity stays, without the name. `false`: it is not there any more.
@@ -14,7 +13,7 @@ use crate::job::Job;
 /// When a statement fails.
 pub fn erase(connection: &Connection, job: &Job) -> Result<bool, LedgerError> {
     forgotten_files::replace(connection, job)?;
-    connection.prepare_cached("DELETE FROM remote_object WHERE job = ?1")?.execute([job.id])?;
+    sql::run(connection, "DELETE FROM remote_object WHERE job = ?1", [job.id])?;
     jobs::forget(connection, job.id)
 }
 

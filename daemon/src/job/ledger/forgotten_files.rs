@@ -1,10 +1,10 @@
 //! Files that the ledger knows by their identity alone, without a name, so that the daemon does not recognize them again: files of forgotten
 //! jobs, and further hard links of files that the daemon has moved or deleted.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::error::LedgerError;
 use super::files::{self, Known};
+use super::{LedgerError, sql};
 use crate::job::{FileIdentity, Job, Origin};
 
 /// Replaces the row of a job's file by its identity. The file of a job whose recording was recognized again belongs to the later job and
@@ -33,20 +33,12 @@ pub fn note(
     identity: &FileIdentity,
     sha256: Option<&str>,
 ) -> Result<(), LedgerError> {
-    let FileIdentity { dev, inode, size, mtime_ns } = *identity;
-    connection
-        .prepare_cached(
-            "INSERT INTO forgotten_file (source, dev, inode, size, mtime_ns, sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            source,
-            dev.cast_signed(),
-            inode.cast_signed(),
-            size.cast_signed(),
-            mtime_ns,
-            sha256
-        ])?;
-    Ok(())
+    let [dev, inode, size, mtime_ns] = files::numbers(identity);
+    sql::run(
+        connection,
+        "INSERT INTO forgotten_file (source, dev, inode, size, mtime_ns, sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![source, dev, inode, size, mtime_ns, sha256],
+    )
 }
 
 /// The row of a file that is unchanged, under whatever name, on whatever device: a filesystem may have another number since it was mounted
@@ -59,15 +51,12 @@ pub fn find(
     source: &str,
     identity: &FileIdentity,
 ) -> Result<Option<i64>, LedgerError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT id FROM forgotten_file WHERE source = ?1 AND inode = ?2 AND size = ?3 AND mtime_ns = ?4",
-        )?
-        .query_row(
-            params![source, identity.inode.cast_signed(), identity.size.cast_signed(), identity.mtime_ns],
-            |row| row.get(0),
-        )
-        .optional()?)
+    sql::first(
+        connection,
+        "SELECT id FROM forgotten_file WHERE source = ?1 AND inode = ?2 AND size = ?3 AND mtime_ns = ?4",
+        params![source, identity.inode.cast_signed(), identity.size.cast_signed(), identity.mtime_ns],
+        |row| row.get(0),
+    )
 }
 
 /// Judges a file that was read. `true`: it is a forgotten file that was only touched; its new time is recorded. If its bytes differ, another
@@ -88,9 +77,11 @@ pub fn is_touched(
         )?
         .execute(params![source, dev, inode, sha256, identity.mtime_ns])?;
     if touched == 0 {
-        connection
-            .prepare_cached("DELETE FROM forgotten_file WHERE source = ?1 AND dev = ?2 AND inode = ?3")?
-            .execute(params![source, dev, inode])?;
+        sql::run(
+            connection,
+            "DELETE FROM forgotten_file WHERE source = ?1 AND dev = ?2 AND inode = ?3",
+            params![source, dev, inode],
+        )?;
     }
     Ok(touched > 0)
 }
@@ -100,10 +91,9 @@ pub fn is_touched(
 /// # Errors
 /// When the query fails.
 pub fn of_source(connection: &Connection, source: &str) -> Result<Vec<(i64, u64)>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT id, dev FROM forgotten_file WHERE source = ?1")?;
-    let rows =
-        statement.query_map([source], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    sql::all(connection, "SELECT id, dev FROM forgotten_file WHERE source = ?1", [source], |row| {
+        Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+    })
 }
 
 /// Forgets a file for good: it is gone.
@@ -111,6 +101,5 @@ pub fn of_source(connection: &Connection, source: &str) -> Result<Vec<(i64, u64)
 /// # Errors
 /// When the statement fails.
 pub fn remove(connection: &Connection, id: i64) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM forgotten_file WHERE id = ?1")?.execute([id])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM forgotten_file WHERE id = ?1", [id])
 }

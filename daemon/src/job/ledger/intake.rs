@@ -4,8 +4,7 @@ use hark_sdk::event::Warning;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::jobs;
+use super::{LedgerError, jobs, sql};
 use crate::job::Job;
 
 /// What became of a message.
@@ -42,10 +41,7 @@ pub fn take(
 /// # Errors
 /// When the statement fails.
 pub fn remember(connection: &Connection, key: &str, job: Uuid) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO intake (key, job) VALUES (?1, ?2)")?
-        .execute(params![key, job])?;
-    Ok(())
+    sql::run(connection, "INSERT OR REPLACE INTO intake (key, job) VALUES (?1, ?2)", params![key, job])
 }
 
 /// The job that a key was taken in as.
@@ -53,10 +49,7 @@ pub fn remember(connection: &Connection, key: &str, job: Uuid) -> Result<(), Led
 /// # Errors
 /// When the query fails.
 pub fn find(connection: &Connection, key: &str) -> Result<Option<Uuid>, LedgerError> {
-    Ok(connection
-        .prepare_cached("SELECT job FROM intake WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()?)
+    sql::first(connection, "SELECT job FROM intake WHERE key = ?1", [key], |row| row.get(0))
 }
 
 /// The id by which other daemons on the same stream know this ledger's; made at the first start.

@@ -2,12 +2,11 @@
 
 use hark_sdk::event::{Body, Event, Warning};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::cancel::CANCELED;
-use super::error::LedgerError;
-use super::{Ledger, form, outbox, pieces, published, written};
+use super::{Ledger, LedgerError, form, outbox, pieces, published, sql, written};
 use crate::job::{Duty, Job, Origin, Piece, PieceId, Stage, job_machine};
 
 /// Writes a new job with its `job.accepted`, which has the warnings. Part of a larger transaction of the source that took it in.
@@ -45,20 +44,13 @@ pub fn adopt(
 }
 
 fn write_new(connection: &Connection, job: &Job, stream_seq: u64) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO job (id, source, duty, due, accepted, stream_seq, about) \
-             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            job.id,
-            job.source,
-            job.stage.duty().map(Duty::as_str),
-            job.accepted_at.as_millisecond(),
-            stream_seq,
-            form::to_json(job)?
-        ])?;
-    Ok(())
+    let (duty, accepted) = (job.stage.duty().map(Duty::as_str), job.accepted_at.as_millisecond());
+    sql::run(
+        connection,
+        "INSERT INTO job (id, source, duty, due, accepted, stream_seq, about) \
+         VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
+        params![job.id, job.source, duty, accepted, stream_seq, form::to_json(job)?],
+    )
 }
 
 /// Writes a job's new state. `due`: when its duty may start, if that changes; `ended`: when its last event was written, if that was now.
@@ -71,18 +63,13 @@ pub(super) fn update(
     due: Option<Timestamp>,
     ended: Option<Timestamp>,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE job SET duty = ?2, due = coalesce(?3, due), ended = coalesce(?4, ended), about = ?5 WHERE id = ?1",
-        )?
-        .execute(params![
-            job.id,
-            job.stage.duty().map(Duty::as_str),
-            due.map(Timestamp::as_millisecond),
-            ended.map(Timestamp::as_millisecond),
-            form::to_json(job)?
-        ])?;
-    Ok(())
+    let duty = job.stage.duty().map(Duty::as_str);
+    let [due, ended] = [due, ended].map(|time| time.map(Timestamp::as_millisecond));
+    sql::run(
+        connection,
+        "UPDATE job SET duty = ?2, due = coalesce(?3, due), ended = coalesce(?4, ended), about = ?5 WHERE id = ?1",
+        params![job.id, duty, due, ended, form::to_json(job)?],
+    )
 }
 
 /// Deletes a job with its events; returns whether there was such a job.
@@ -96,7 +83,7 @@ pub fn forget(connection: &Connection, id: Uuid) -> Result<bool, LedgerError> {
     published::erase(connection, id)?;
     written::forget(connection, id)?;
     outbox::erase(connection, id)?;
-    connection.prepare_cached("DELETE FROM intake WHERE job = ?1")?.execute([id])?;
+    sql::run(connection, "DELETE FROM intake WHERE job = ?1", [id])?;
     Ok(connection.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id])? > 0)
 }
 
@@ -109,11 +96,12 @@ pub fn at_work_since(
     source: &str,
     since: Timestamp,
 ) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT id FROM job WHERE source = ?1 AND (ended IS NULL OR duty IS NOT NULL OR ended > ?2)",
-    )?;
-    let rows = statement.query_map(params![source, since.as_millisecond()], |row| row.get(0))?;
-    Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
+        params![source, since.as_millisecond()],
+        |row| row.get(0),
+    )
 }
 
 /// The jobs of a source that came with a `Nats-Msg-Id` and ended before `time`, with nothing owed to them.
@@ -125,12 +113,13 @@ pub fn with_message_id_ended_before(
     source: &str,
     time: Timestamp,
 ) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT id FROM job WHERE source = ?1 AND ended <= ?2 AND duty IS NULL AND EXISTS \
          (SELECT 1 FROM intake WHERE intake.job = job.id AND key >= 'id:' AND key < 'id;')",
-    )?;
-    let rows = statement.query_map(params![source, time.as_millisecond()], |row| row.get(0))?;
-    Ok(rows.collect::<Result<Vec<Uuid>, _>>()?)
+        params![source, time.as_millisecond()],
+        |row| row.get(0),
+    )
 }
 
 /// Sets a job's origin to the present path of its file: there the file is read and settled. A job that the ledger no longer has, or that
@@ -170,10 +159,8 @@ pub fn relocate(
 /// # Errors
 /// When the row cannot be read; one of a newer version is [`LedgerError::Newer`].
 pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerError> {
-    let about: Option<String> = connection
-        .prepare_cached("SELECT about FROM job WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
-        .optional()?;
+    let about: Option<String> =
+        sql::first(connection, "SELECT about FROM job WHERE id = ?1", [id], |row| row.get(0))?;
     about.as_deref().map(|about| form::from_json("job", about)).transpose()
 }
 
@@ -182,12 +169,12 @@ pub fn find(connection: &Connection, id: Uuid) -> Result<Option<Job>, LedgerErro
 /// # Errors
 /// When the query fails.
 pub fn open_retry(connection: &Connection, source: &str, of: Uuid) -> Result<Option<Uuid>, LedgerError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT id FROM job WHERE source = ?1 AND ended IS NULL AND json_extract(about, '$.retry_of') = ?2",
-        )?
-        .query_row(params![source, of.to_string()], |row| row.get(0))
-        .optional()?)
+    sql::first(
+        connection,
+        "SELECT id FROM job WHERE source = ?1 AND ended IS NULL AND json_extract(about, '$.retry_of') = ?2",
+        params![source, of.to_string()],
+        |row| row.get(0),
+    )
 }
 
 /// When a job's last event was written.
@@ -195,10 +182,8 @@ pub fn open_retry(connection: &Connection, source: &str, of: Uuid) -> Result<Opt
 /// # Errors
 /// When the query fails.
 pub fn ended_at(connection: &Connection, id: Uuid) -> Result<Option<Timestamp>, LedgerError> {
-    let millis: Option<Option<i64>> = connection
-        .prepare_cached("SELECT ended FROM job WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
-        .optional()?;
+    let millis: Option<Option<i64>> =
+        sql::first(connection, "SELECT ended FROM job WHERE id = ?1", [id], |row| row.get(0))?;
     Ok(millis.flatten().and_then(|millis| Timestamp::from_millisecond(millis).ok()))
 }
 
@@ -207,10 +192,7 @@ pub fn ended_at(connection: &Connection, id: Uuid) -> Result<Option<Timestamp>, 
 /// # Errors
 /// When the statement fails.
 pub fn postpone(connection: &Connection, id: Uuid, until: Timestamp) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE job SET due = ?2 WHERE id = ?1")?
-        .execute(params![id, until.as_millisecond()])?;
-    Ok(())
+    sql::run(connection, "UPDATE job SET due = ?2 WHERE id = ?1", params![id, until.as_millisecond()])
 }
 
 /// What is owed, by duty: jobs, pieces, or both where the duty is one of both.
@@ -218,12 +200,13 @@ pub fn postpone(connection: &Connection, id: Uuid, until: Timestamp) -> Result<(
 /// # Errors
 /// When the query fails.
 pub fn count_by_duty(connection: &Connection) -> Result<Vec<(String, i64)>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT duty, sum(owed) FROM (SELECT duty, count(*) AS owed FROM job WHERE duty IS NOT NULL GROUP BY duty \
          UNION ALL SELECT duty, count(*) FROM piece WHERE duty IS NOT NULL GROUP BY duty) GROUP BY duty",
-    )?;
-    let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    Ok(counts)
+        [],
+        |row| row.try_into(),
+    )
 }
 
 /// Gives events their sequence and puts them into the outbox.
@@ -238,9 +221,7 @@ pub(super) fn enqueue(
         let event = Event { time: now, ..job.event(Some(job.sequence), body.clone()) };
         outbox::insert(connection, &event)?;
         if let Some(outcome) = outcome(body) {
-            connection
-                .prepare_cached("UPDATE job SET outcome = ?2 WHERE id = ?1")?
-                .execute(params![job.id, outcome])?;
+            sql::run(connection, "UPDATE job SET outcome = ?2 WHERE id = ?1", params![job.id, outcome])?;
         }
     }
     Ok(())

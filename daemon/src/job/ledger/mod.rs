@@ -30,6 +30,7 @@ pub mod remote_objects;
 pub mod retention;
 mod search;
 pub mod spend;
+mod sql;
 pub mod view;
 mod writer;
 pub mod written;

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Fault};
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, Params, params};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::search;
+use super::{LedgerError, search, sql};
 
 /// One event on its way out.
 #[derive(Debug, Clone)]
@@ -77,20 +76,13 @@ fn put(
     body: &str,
     stream_seq: Option<u64>,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO event (job, source, kind, sequence, time, body, stream_seq) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            event.job,
-            event.source,
-            event.kind().to_string(),
-            event.sequence,
-            event.time.to_string(),
-            body,
-            stream_seq
-        ])?;
+    let (kind, time) = (event.kind().to_string(), event.time.to_string());
+    sql::run(
+        connection,
+        "INSERT INTO event (job, source, kind, sequence, time, body, stream_seq) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![event.job, event.source, kind, event.sequence, time, body, stream_seq],
+    )?;
     match &event.body {
         Body::TranscriptFinal(transcript) => search::insert(connection, event, &transcript.text),
         _ => Ok(()),
@@ -178,8 +170,7 @@ pub fn fault(connection: &Connection, acknowledged: &Acknowledged) -> Result<Opt
         error: Option<Fault>,
     }
     let query = "SELECT body FROM event WHERE id = ?1";
-    let body: Option<String> =
-        connection.prepare_cached(query)?.query_row([acknowledged.id], |row| row.get(0)).optional()?;
+    let body: Option<String> = sql::first(connection, query, [acknowledged.id], |row| row.get(0))?;
     // A body that cannot be parsed was published all the same, and consumers have it.
     Ok(body.and_then(|body| serde_json::from_str::<Failed>(&body).ok()?.error))
 }
@@ -196,13 +187,16 @@ pub fn acknowledge(
     newest: u64,
 ) -> Result<(), LedgerError> {
     let behind = (acknowledged.stream_seq < newest).then_some(newest);
-    connection
-        .prepare_cached("UPDATE event SET stream_seq = ?2, behind = ?3 WHERE id = ?1")?
-        .execute(params![acknowledged.id, acknowledged.stream_seq, behind])?;
-    connection
-        .prepare_cached("UPDATE job SET stream_seq = max(stream_seq, ?2) WHERE id = ?1")?
-        .execute(params![acknowledged.job, acknowledged.stream_seq])?;
-    Ok(())
+    sql::run(
+        connection,
+        "UPDATE event SET stream_seq = ?2, behind = ?3 WHERE id = ?1",
+        params![acknowledged.id, acknowledged.stream_seq, behind],
+    )?;
+    sql::run(
+        connection,
+        "UPDATE job SET stream_seq = max(stream_seq, ?2) WHERE id = ?1",
+        params![acknowledged.job, acknowledged.stream_seq],
+    )
 }
 
 /// The highest sequence of the stream that a stored event has; 0: none has one.
@@ -211,7 +205,7 @@ pub fn acknowledge(
 /// When the query fails.
 pub fn newest_stored(connection: &Connection) -> Result<u64, LedgerError> {
     let query = "SELECT coalesce(max(stream_seq), 0) FROM event WHERE stream_seq IS NOT NULL";
-    Ok(connection.prepare_cached(query)?.query_row([], |row| row.get(0))?)
+    sql::one(connection, query, [], |row| row.get(0))
 }
 
 /// Whether a row is still in the outbox: the rows of a job that another daemon took over are deleted.
@@ -219,9 +213,8 @@ pub fn newest_stored(connection: &Connection) -> Result<u64, LedgerError> {
 /// # Errors
 /// When the query fails.
 pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
-    Ok(connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1 AND stream_seq IS NULL)")?
-        .query_row([id], |row| row.get(0))?)
+    let query = "SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1 AND stream_seq IS NULL)";
+    sql::one(connection, query, [id], |row| row.get(0))
 }
 
 /// The time of an event of a job that waits.
@@ -230,7 +223,7 @@ pub fn waits(connection: &Connection, id: i64) -> Result<bool, LedgerError> {
 /// When the query fails.
 pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<String>, LedgerError> {
     let query = "SELECT time FROM event WHERE job = ?1 AND sequence = ?2 AND stream_seq IS NULL";
-    Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
+    sql::first(connection, query, params![job, sequence], |row| row.get(0))
 }
 
 /// Erases the events of a job.
@@ -239,8 +232,7 @@ pub fn time_of(connection: &Connection, job: Uuid, sequence: u64) -> Result<Opti
 /// When a statement fails.
 pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
     search::erase(connection, job)?;
-    connection.prepare_cached("DELETE FROM event WHERE job = ?1")?.execute([job])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM event WHERE job = ?1", [job])
 }
 
 /// How many rows wait.
@@ -248,9 +240,7 @@ pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerErro
 /// # Errors
 /// When the query fails.
 pub fn count(connection: &Connection) -> Result<i64, LedgerError> {
-    Ok(connection
-        .prepare_cached("SELECT count(*) FROM event WHERE stream_seq IS NULL")?
-        .query_row([], |row| row.get(0))?)
+    sql::one(connection, "SELECT count(*) FROM event WHERE stream_seq IS NULL", [], |row| row.get(0))
 }
 
 #[cfg(test)]

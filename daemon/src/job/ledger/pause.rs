@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 
 /// Pauses a source; one that is paused stays so.
 ///
 /// # Errors
 /// When the statement fails.
 pub fn pause(connection: &Connection, source: &str, now: Timestamp) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO pause (scope, since) VALUES (?1, ?2)")?
-        .execute(params![scope(source), now.as_millisecond()])?;
-    Ok(())
+    sql::run(
+        connection,
+        "INSERT OR IGNORE INTO pause (scope, since) VALUES (?1, ?2)",
+        params![scope(source), now.as_millisecond()],
+    )
 }
 
 /// Ends a pause, if there is one.
@@ -23,8 +24,7 @@ pub fn pause(connection: &Connection, source: &str, now: Timestamp) -> Result<()
 /// # Errors
 /// When the statement fails.
 pub fn resume(connection: &Connection, source: &str) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM pause WHERE scope = ?1")?.execute([scope(source)])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM pause WHERE scope = ?1", [scope(source)])
 }
 
 /// The sources that are paused, and since when.
@@ -32,11 +32,10 @@ pub fn resume(connection: &Connection, source: &str) -> Result<(), LedgerError> 
 /// # Errors
 /// When the query fails.
 pub fn sources(connection: &Connection) -> Result<BTreeMap<String, Timestamp>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT substr(scope, 8), since FROM pause WHERE scope GLOB 'source:*'")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    let query = "SELECT substr(scope, 8), since FROM pause WHERE scope GLOB 'source:*'";
+    let paused: Vec<(String, i64)> = sql::all(connection, query, [], |row| row.try_into())?;
     let time = |since| Timestamp::from_millisecond(since).unwrap_or(Timestamp::MIN);
-    rows.map(|row| row.map(|(name, since)| (name, time(since))).map_err(Into::into)).collect()
+    Ok(paused.into_iter().map(|(name, since)| (name, time(since))).collect())
 }
 
 fn scope(source: &str) -> String {

@@ -4,11 +4,10 @@ use hark_sdk::event::{Engine, Usage};
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::form;
+use super::{LedgerError, form, sql};
 use crate::job::job_machine::{Recognized, Totals};
 use crate::job::{Attempt, Duty, Job, Piece, PieceId, PieceState};
 
@@ -33,13 +32,12 @@ pub(super) fn put(
     written: &[Attempt],
     due: Timestamp,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO piece (job, number, source, recognizer, duty, due, about, heard) \
+    sql::run(
+        connection,
+        "INSERT INTO piece (job, number, source, recognizer, duty, due, about, heard) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
              ON CONFLICT DO UPDATE SET duty = ?5, due = ?6, about = ?7, heard = ?8",
-        )?
-        .execute(params![
+        params![
             job.id,
             piece.number,
             job.source,
@@ -48,15 +46,18 @@ pub(super) fn put(
             due.as_millisecond(),
             form::to_json(piece)?,
             piece.heard.as_ref().map(form::to_json).transpose()?
-        ])?;
+        ],
+    )?;
     for attempt in piece.attempts.iter().filter(|attempt| !written.contains(attempt)) {
         put_attempt(connection, job.id, piece.number, attempt)?;
     }
     if piece.attempts.len() < written.len() {
         let last = piece.last_attempt().map_or(0, |attempt| attempt.number);
-        connection
-            .prepare_cached("DELETE FROM attempt WHERE job = ?1 AND piece = ?2 AND number > ?3")?
-            .execute(params![job.id, piece.number, last])?;
+        sql::run(
+            connection,
+            "DELETE FROM attempt WHERE job = ?1 AND piece = ?2 AND number > ?3",
+            params![job.id, piece.number, last],
+        )?;
     }
     Ok(())
 }
@@ -66,11 +67,12 @@ pub(super) fn put(
 /// # Errors
 /// When a row cannot be read; one of a newer version is [`LedgerError::Newer`].
 pub fn find(connection: &Connection, id: PieceId) -> Result<Option<Piece>, LedgerError> {
-    let row = connection
-        .prepare_cached("SELECT about, heard FROM piece WHERE job = ?1 AND number = ?2")?
-        .query_row(params![id.job, id.number], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    row.map(|(about, heard)| read(connection, id.job, about, heard)).transpose()
+    let mut statement =
+        connection.prepare_cached("SELECT about, heard FROM piece WHERE job = ?1 AND number = ?2")?;
+    statement
+        .query_and_then(params![id.job, id.number], |row| read(connection, id.job, row))?
+        .next()
+        .transpose()
 }
 
 /// How many pieces a job has, how many of them are heard, and how many have failed.
@@ -80,9 +82,7 @@ pub fn find(connection: &Connection, id: PieceId) -> Result<Option<Piece>, Ledge
 pub fn tally(connection: &Connection, job: Uuid) -> Result<(usize, usize, usize), LedgerError> {
     let query = "SELECT count(*), coalesce(sum(json_extract(about, '$.state.name') IN ('heard', 'piping')), 0), \
                  coalesce(sum(json_extract(about, '$.state.name') = 'failed'), 0) FROM piece WHERE job = ?1";
-    Ok(connection
-        .prepare_cached(query)?
-        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+    sql::one(connection, query, [job], |row| row.try_into())
 }
 
 /// All pieces of a job, in order, with their attempts.
@@ -92,25 +92,20 @@ pub fn tally(connection: &Connection, job: Uuid) -> Result<(usize, usize, usize)
 pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<Piece>, LedgerError> {
     let mut statement =
         connection.prepare_cached("SELECT about, heard FROM piece WHERE job = ?1 ORDER BY number")?;
-    let rows = statement.query_map([job], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows = rows.collect::<Result<Vec<(String, Option<String>)>, _>>()?;
-    rows.into_iter().map(|(about, heard)| read(connection, job, about, heard)).collect()
+    statement.query_and_then([job], |row| read(connection, job, row))?.collect()
 }
 
-fn read(
-    connection: &Connection,
-    job: Uuid,
-    about: String,
-    heard: Option<String>,
-) -> Result<Piece, LedgerError> {
+fn read(connection: &Connection, job: Uuid, row: &Row<'_>) -> Result<Piece, LedgerError> {
+    let (about, heard): (String, Option<String>) = (row.get(0)?, row.get(1)?);
     let mut piece: Piece = form::from_json("piece", &about)?;
     piece.heard = heard.as_deref().map(|heard| form::from_json("piece", heard)).transpose()?;
-    let mut statement = connection.prepare_cached(
+    piece.attempts = sql::all(
+        connection,
         "SELECT number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, reserved_micro, raw FROM attempt \
          WHERE job = ?1 AND piece = ?2 ORDER BY number",
+        params![job, piece.number],
+        attempt,
     )?;
-    piece.attempts =
-        statement.query_map(params![job, piece.number], attempt)?.collect::<Result<_, rusqlite::Error>>()?;
     Ok(piece)
 }
 
@@ -130,13 +125,12 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
 }
 
 fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO attempt \
+    sql::run(
+        connection,
+        "INSERT OR REPLACE INTO attempt \
              (job, piece, number, daemon, began, marker, handle, fate, seconds, input_tokens, output_tokens, cost_micro, reserved_micro, raw) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?
-        .execute(params![
+        params![
             job,
             piece,
             attempt.number,
@@ -151,8 +145,8 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
             attempt.cost_micro,
             attempt.reserved_micro,
             attempt.raw
-        ])?;
-    Ok(())
+        ],
+    )
 }
 
 /// Puts a piece's duty off, without an event.
@@ -160,10 +154,11 @@ fn put_attempt(connection: &Connection, job: Uuid, piece: u32, attempt: &Attempt
 /// # Errors
 /// When the statement fails.
 pub fn postpone(connection: &Connection, id: PieceId, until: Timestamp) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE piece SET due = ?3 WHERE job = ?1 AND number = ?2")?
-        .execute(params![id.job, id.number, until.as_millisecond()])?;
-    Ok(())
+    sql::run(
+        connection,
+        "UPDATE piece SET due = ?3 WHERE job = ?1 AND number = ?2",
+        params![id.job, id.number, until.as_millisecond()],
+    )
 }
 
 /// Lets the pieces that wait for the budget of another day look at it now: it may have been raised.
@@ -184,12 +179,9 @@ pub fn look_at_budget(connection: &Connection, now: Timestamp) -> Result<(), Led
 /// # Errors
 /// When the statement fails.
 pub fn ask_again(connection: &Connection, held: &[Engine], now: Timestamp) -> Result<(), LedgerError> {
-    let mut statement =
-        connection.prepare("UPDATE piece SET due = ?2 WHERE duty = ?1 AND due > ?2 AND recognizer = ?3")?;
-    for engine in held {
-        statement.execute(params![Duty::Send.as_str(), now.as_millisecond(), engine.as_str()])?;
-    }
-    Ok(())
+    let update = "UPDATE piece SET due = ?2 WHERE duty = ?1 AND due > ?2 AND recognizer = ?3";
+    let (send, now) = (Duty::Send.as_str(), now.as_millisecond());
+    held.iter().try_for_each(|engine| sql::run(connection, update, params![send, now, engine.as_str()]))
 }
 
 /// The jobs with pieces that wait to be sent, and not before a later time.
@@ -197,9 +189,8 @@ pub fn ask_again(connection: &Connection, held: &[Engine], now: Timestamp) -> Re
 /// # Errors
 /// When the query fails.
 pub fn put_off(connection: &Connection, now: Timestamp) -> Result<Vec<Uuid>, LedgerError> {
-    let mut statement = connection.prepare("SELECT DISTINCT job FROM piece WHERE duty = ?1 AND due > ?2")?;
-    let rows = statement.query_map(params![Duty::Send.as_str(), now.as_millisecond()], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let query = "SELECT DISTINCT job FROM piece WHERE duty = ?1 AND due > ?2";
+    sql::all(connection, query, params![Duty::Send.as_str(), now.as_millisecond()], |row| row.get(0))
 }
 
 /// Removes the pieces of a job and their attempts: the job is planned anew, or forgotten.
@@ -207,9 +198,8 @@ pub fn put_off(connection: &Connection, now: Timestamp) -> Result<Vec<Uuid>, Led
 /// # Errors
 /// When a statement fails.
 pub fn remove(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM attempt WHERE job = ?1")?.execute([job])?;
-    connection.prepare_cached("DELETE FROM piece WHERE job = ?1")?.execute([job])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM attempt WHERE job = ?1", [job])?;
+    sql::run(connection, "DELETE FROM piece WHERE job = ?1", [job])
 }
 
 /// Erases the transcripts and raw answers of a job whose last event is acknowledged.
@@ -217,13 +207,8 @@ pub fn remove(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
 /// # Errors
 /// When a statement fails.
 pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE piece SET heard = NULL WHERE job = ?1 AND heard IS NOT NULL")?
-        .execute([job])?;
-    connection
-        .prepare_cached("UPDATE attempt SET raw = NULL WHERE job = ?1 AND raw IS NOT NULL")?
-        .execute([job])?;
-    Ok(())
+    sql::run(connection, "UPDATE piece SET heard = NULL WHERE job = ?1 AND heard IS NOT NULL", [job])?;
+    sql::run(connection, "UPDATE attempt SET raw = NULL WHERE job = ?1 AND raw IS NOT NULL", [job])
 }
 
 /// The state of all pieces of a job.
@@ -231,9 +216,7 @@ pub fn erase_texts(connection: &Connection, job: Uuid) -> Result<(), LedgerError
 /// # Errors
 /// When a row cannot be read.
 pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, LedgerError> {
-    let (pieces, open, heard) = connection
-        .prepare_cached(COUNTS)?
-        .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (pieces, open, heard) = sql::one(connection, COUNTS, [job], |row| row.try_into())?;
     let mut recognized = Recognized { pieces, open, heard, fault: None };
     if open == 0 && heard == 0 {
         recognized.fault = of_job(connection, job)?.into_iter().rev().find_map(|piece| match piece.state {
@@ -249,20 +232,21 @@ pub fn recognized(connection: &Connection, job: Uuid) -> Result<Recognized, Ledg
 /// # Errors
 /// When a row cannot be read.
 pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError> {
-    let (billed, cost_micro, most_that_may_have_cost): (Usage, u64, u32) = connection
-        .prepare_cached(
-            "SELECT coalesce(sum(seconds), 0), sum(input_tokens), sum(output_tokens), \
+    let (billed, cost_micro, most_that_may_have_cost): (Usage, u64, u32) = sql::one(
+        connection,
+        "SELECT coalesce(sum(seconds), 0), sum(input_tokens), sum(output_tokens), \
                     coalesce(sum(cost_micro), 0), coalesce(max(cost), 0) FROM \
              (SELECT sum(seconds) AS seconds, sum(input_tokens) AS input_tokens, \
                      sum(output_tokens) AS output_tokens, sum(cost_micro) AS cost_micro, \
                      sum(fate IN ('open', 'maybe_forwarded', 'taken', 'unknown')) AS cost \
               FROM attempt WHERE job = ?1 GROUP BY piece)",
-        )?
-        .query_row([job], |row| {
+        [job],
+        |row| {
             let (seconds, input_tokens, output_tokens) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok((Usage { seconds, input_tokens, output_tokens }, row.get(3)?, row.get(4)?))
-        })?;
-    let failures: Option<u32> = connection.prepare_cached(FAILURES)?.query_row([job], |row| row.get(0))?;
+        },
+    )?;
+    let failures: Option<u32> = sql::one(connection, FAILURES, [job], |row| row.get(0))?;
     Ok(Totals {
         failures: failures.unwrap_or(0),
         billed,
@@ -276,10 +260,8 @@ pub fn totals(connection: &Connection, job: Uuid) -> Result<Totals, LedgerError>
 /// # Errors
 /// When the query fails.
 pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError> {
-    let mut statement = connection
-        .prepare("SELECT job, number FROM piece WHERE json_extract(about, '$.state.name') = 'sending'")?;
-    let ids = statement.query_map([], |row| Ok(PieceId { job: row.get(0)?, number: row.get(1)? }))?;
-    Ok(ids.collect::<Result<_, _>>()?)
+    let query = "SELECT job, number FROM piece WHERE json_extract(about, '$.state.name') = 'sending'";
+    sql::all(connection, query, [], |row| Ok(PieceId { job: row.get(0)?, number: row.get(1)? }))
 }
 
 /// The recognizers of the pieces that have not ended.
@@ -287,9 +269,8 @@ pub fn interrupted(connection: &Connection) -> Result<Vec<PieceId>, LedgerError>
 /// # Errors
 /// When the query fails.
 pub fn recognizers(connection: &Connection) -> Result<Vec<String>, LedgerError> {
-    let mut statement = connection.prepare("SELECT DISTINCT recognizer FROM piece WHERE duty IS NOT NULL")?;
-    let names = statement.query_map([], |row| row.get(0))?;
-    Ok(names.collect::<Result<_, _>>()?)
+    let query = "SELECT DISTINCT recognizer FROM piece WHERE duty IS NOT NULL";
+    sql::all(connection, query, [], |row| row.get(0))
 }
 
 /// The tasks that the service accepted for recordings of this ledger and that its list may still show, with the times of their requests. A
@@ -299,10 +280,8 @@ pub fn recognizers(connection: &Connection) -> Result<Vec<String>, LedgerError> 
 /// When the query fails.
 pub fn known_tasks(connection: &Connection) -> Result<HashMap<String, Timestamp>, LedgerError> {
     let since = Timestamp::now().as_millisecond() - TASKS_KEPT.as_millis() as i64;
-    let mut statement = connection
-        .prepare_cached("SELECT handle, began FROM attempt WHERE handle IS NOT NULL AND began > ?1")?;
-    let rows = statement.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let tasks = rows.collect::<Result<Vec<(String, i64)>, _>>()?;
+    let query = "SELECT handle, began FROM attempt WHERE handle IS NOT NULL AND began > ?1";
+    let tasks: Vec<(String, i64)> = sql::all(connection, query, [since], |row| row.try_into())?;
     let time = |began| Timestamp::from_millisecond(began).unwrap_or(Timestamp::MIN);
     Ok(tasks.into_iter().map(|(handle, began)| (handle, time(began))).collect())
 }

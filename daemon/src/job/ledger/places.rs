@@ -3,9 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 
 /// A filesystem that a source has found at the path of its watched folder: the one of the folder itself, or one that is mounted below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +37,15 @@ pub fn find(
     path: &Path,
     place: Place,
 ) -> Result<Option<Option<i64>>, LedgerError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT since, scanned FROM source WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
-        )?
-        .query_row(
-            params![source, path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed()],
-            |row| {
-                let (since, scanned): (i64, bool) = (row.get(0)?, row.get(1)?);
-                Ok((!scanned).then_some(since))
-            },
-        )
-        .optional()?)
+    sql::first(
+        connection,
+        "SELECT since, scanned FROM source WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
+        params![source, path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed()],
+        |row| {
+            let (since, scanned): (i64, bool) = (row.get(0)?, row.get(1)?);
+            Ok((!scanned).then_some(since))
+        },
+    )
 }
 
 /// Records a place that the source finds for the first time. `is_known`: a known place under other numbers, so it needs no first scan. Returns
@@ -73,17 +70,11 @@ pub fn meet(
 /// # Errors
 /// When the statement fails.
 pub fn scanned(connection: &Connection, source: &str, path: &Path, place: Place) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE source SET scanned = 1 WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
-        )?
-        .execute(params![
-            source,
-            path.as_os_str().as_bytes(),
-            place.dev.cast_signed(),
-            place.inode.cast_signed()
-        ])?;
-    Ok(())
+    sql::run(
+        connection,
+        "UPDATE source SET scanned = 1 WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
+        params![source, path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed()],
+    )
 }
 
 fn enter(
@@ -94,17 +85,11 @@ fn enter(
     since: i64,
     scanned: bool,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO source (name, path, dev, inode, since, scanned) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            source,
-            path.as_os_str().as_bytes(),
-            place.dev.cast_signed(),
-            place.inode.cast_signed(),
-            since,
-            scanned
-        ])?;
-    Ok(())
+    let (path, dev, inode) =
+        (path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed());
+    sql::run(
+        connection,
+        "INSERT OR IGNORE INTO source (name, path, dev, inode, since, scanned) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![source, path, dev, inode, since, scanned],
+    )
 }

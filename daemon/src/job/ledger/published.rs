@@ -2,12 +2,11 @@
 //! `annotation.speech`. The rows go with the texts of the job.
 
 use hark_sdk::event::{Alert, AnnotationSpeech, Body};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::form;
+use super::{LedgerError, form, sql};
 use crate::job::emission::{Identity, TENTATIVE, unconfirmed};
 
 /// The most emissions of plugins that are stored of a job, partials and segments included: a call of twelve hours in pieces of half a
@@ -72,10 +71,12 @@ pub(super) fn new_ones(
 /// # Errors
 /// When a row cannot be read.
 pub(super) fn retractions(connection: &Connection, job: Uuid) -> Result<Vec<Body>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let alerts: Vec<String> = sql::all(
+        connection,
         "SELECT body FROM published WHERE job = ?1 AND key GLOB 'alert/*' AND body IS NOT NULL ORDER BY key",
+        [job],
+        |row| row.get(0),
     )?;
-    let alerts = statement.query_map([job], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     let retracted = |alert: &String| Ok(unconfirmed(form::from_json::<Alert>("published", alert)?));
     alerts.iter().map(retracted).collect()
 }
@@ -98,10 +99,8 @@ pub(super) fn keep_speech(connection: &Connection, job: Uuid, events: &[Body]) -
 /// # Errors
 /// When the row cannot be read.
 pub fn speech(connection: &Connection, job: Uuid) -> Result<Option<AnnotationSpeech>, LedgerError> {
-    let body: Option<String> = connection
-        .prepare_cached("SELECT body FROM published WHERE job = ?1 AND key = ?2")?
-        .query_row(params![job, SPEECH], |row| row.get(0))
-        .optional()?;
+    let query = "SELECT body FROM published WHERE job = ?1 AND key = ?2";
+    let body: Option<String> = sql::first(connection, query, params![job, SPEECH], |row| row.get(0))?;
     body.as_deref().map(|body| form::from_json("published", body)).transpose()
 }
 
@@ -110,16 +109,12 @@ pub fn speech(connection: &Connection, job: Uuid) -> Result<Option<AnnotationSpe
 /// # Errors
 /// When the statement fails.
 pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM published WHERE job = ?1")?.execute([job])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM published WHERE job = ?1", [job])
 }
 
 fn count(connection: &Connection, job: Uuid, key: &str) -> Result<u64, LedgerError> {
-    let count = connection
-        .prepare_cached("SELECT count FROM published WHERE job = ?1 AND key = ?2")?
-        .query_row(params![job, key], |row| row.get(0))
-        .optional()?;
-    Ok(count.unwrap_or(0))
+    let query = "SELECT count FROM published WHERE job = ?1 AND key = ?2";
+    Ok(sql::first(connection, query, params![job, key], |row| row.get(0))?.unwrap_or(0))
 }
 
 fn note(
@@ -129,10 +124,11 @@ fn note(
     count: u64,
     body: Option<String>,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO published (job, key, count, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![job, key, count, body])?;
-    Ok(())
+    sql::run(
+        connection,
+        "INSERT OR REPLACE INTO published (job, key, count, body) VALUES (?1, ?2, ?3, ?4)",
+        params![job, key, count, body],
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 
 /// Another daemon may have taken a job over together with its task, which needs the object, and that daemon's last event may never come or
 /// be erased. The service ends a task that produces nothing after three hours.
@@ -18,10 +18,11 @@ const LONGEST_TASK: SignedDuration = SignedDuration::from_hours(3);
 /// # Errors
 /// When the statement fails.
 pub fn insert(connection: &Connection, url: &str, job: Uuid, now: Timestamp) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT INTO remote_object (url, made, job) VALUES (?1, ?2, ?3)")?
-        .execute(params![url, now.as_millisecond(), job])?;
-    Ok(())
+    sql::run(
+        connection,
+        "INSERT INTO remote_object (url, made, job) VALUES (?1, ?2, ?3)",
+        params![url, now.as_millisecond(), job],
+    )
 }
 
 /// Forgets an object that is deleted.
@@ -29,8 +30,7 @@ pub fn insert(connection: &Connection, url: &str, job: Uuid, now: Timestamp) -> 
 /// # Errors
 /// When the statement fails.
 pub fn remove(connection: &Connection, url: &str) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM remote_object WHERE url = ?1")?.execute([url])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM remote_object WHERE url = ?1", [url])
 }
 
 /// All objects that may exist.
@@ -38,9 +38,7 @@ pub fn remove(connection: &Connection, url: &str) -> Result<(), LedgerError> {
 /// # Errors
 /// When the query fails.
 pub fn all(connection: &Connection) -> Result<Vec<String>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT url FROM remote_object")?;
-    let urls = statement.query_map([], |row| row.get(0))?;
-    Ok(urls.collect::<Result<_, _>>()?)
+    sql::all(connection, "SELECT url FROM remote_object", [], |row| row.get(0))
 }
 
 /// The objects of a job.
@@ -48,9 +46,7 @@ pub fn all(connection: &Connection) -> Result<Vec<String>, LedgerError> {
 /// # Errors
 /// When the query fails.
 pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<String>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT url FROM remote_object WHERE job = ?1")?;
-    let urls = statement.query_map([job], |row| row.get(0))?;
-    Ok(urls.collect::<Result<_, _>>()?)
+    sql::all(connection, "SELECT url FROM remote_object WHERE job = ?1", [job], |row| row.get(0))
 }
 
 /// The objects of jobs that the ledger does not have, by job: other daemons have taken these over.
@@ -58,12 +54,14 @@ pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<String>, LedgerE
 /// # Errors
 /// When the query fails.
 pub fn elsewhere(connection: &Connection) -> Result<BTreeMap<Uuid, Vec<String>>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let elsewhere: Vec<(Uuid, String)> = sql::all(
+        connection,
         "SELECT job, url FROM remote_object AS object WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = object.job)",
+        [],
+        |row| row.try_into(),
     )?;
     let mut found: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
-    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
-        let (job, url) = row?;
+    for (job, url) in elsewhere {
         found.entry(job).or_default().push(url);
     }
     Ok(found)
@@ -75,7 +73,8 @@ pub fn elsewhere(connection: &Connection) -> Result<BTreeMap<Uuid, Vec<String>>,
 /// # Errors
 /// When the query fails.
 pub fn unneeded(connection: &Connection, now: Timestamp) -> Result<Vec<String>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT url FROM remote_object AS object \
          WHERE CASE WHEN EXISTS (SELECT 1 FROM job WHERE id = object.job) \
              THEN NOT EXISTS ( \
@@ -85,9 +84,9 @@ pub fn unneeded(connection: &Connection, now: Timestamp) -> Result<Vec<String>, 
                    AND attempt.number = (SELECT max(number) FROM attempt WHERE job = piece.job AND piece = piece.number) \
                    AND substr(object.url, -length(attempt.marker)) = attempt.marker) \
              ELSE made < ?1 END",
-    )?;
-    let urls = statement.query_map([(now - LONGEST_TASK).as_millisecond()], |row| row.get(0))?;
-    Ok(urls.collect::<Result<_, _>>()?)
+        [(now - LONGEST_TASK).as_millisecond()],
+        |row| row.get(0),
+    )
 }
 
 #[cfg(test)]

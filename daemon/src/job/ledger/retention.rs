@@ -5,8 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::error::LedgerError;
-use super::{jobs, outbox};
+use super::{LedgerError, jobs, outbox, sql};
 use crate::os::usage;
 
 /// How many jobs one transaction deletes: other writes wait for it, some milliseconds.
@@ -21,11 +20,8 @@ pub const PLUGINS: &str = "plugins";
 /// # Errors
 /// When a statement fails.
 pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM job WHERE ended < ?1 AND duty IS NULL ORDER BY ended LIMIT ?2")?;
-    let ids: Vec<uuid::Uuid> = statement
-        .query_map(params![before.as_millisecond(), BATCH], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let query = "SELECT id FROM job WHERE ended < ?1 AND duty IS NULL ORDER BY ended LIMIT ?2";
+    let ids = sql::all(connection, query, params![before.as_millisecond(), BATCH], |row| row.get(0))?;
     for id in &ids {
         jobs::forget(connection, *id)?;
     }
@@ -38,11 +34,13 @@ pub fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Ledge
 /// # Errors
 /// When a statement fails.
 pub fn shed(connection: &Connection) -> Result<usize, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let jobs = sql::all(
+        connection,
         "SELECT event.job FROM event JOIN job ON job.id = event.job WHERE kind IN ('job.completed', 'job.failed') \
          AND event.stream_seq IS NOT NULL AND duty IS NULL ORDER BY event.id LIMIT ?1",
+        [BATCH],
+        |row| row.get(0),
     )?;
-    let jobs: Vec<uuid::Uuid> = statement.query_map([BATCH], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in &jobs {
         outbox::erase(connection, *job)?;
     }

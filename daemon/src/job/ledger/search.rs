@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 
 /// The shortest text, in characters, that the index finds; shorter ones are looked for in each row.
 const INDEXED: usize = 3;
@@ -15,22 +15,18 @@ pub(super) fn insert(connection: &Connection, event: &Event, text: &str) -> Resu
     let mut searched = vec![text];
     searched.extend(event.recording.name.as_deref());
     searched.extend(event.metadata.values().filter_map(Value::as_str));
-    connection
-        .prepare_cached("INSERT INTO search (rowid, text) VALUES (?1, ?2)")?
-        .execute(params![connection.last_insert_rowid(), searched.join("\n")])?;
-    Ok(())
+    sql::run(
+        connection,
+        "INSERT INTO search (rowid, text) VALUES (?1, ?2)",
+        params![connection.last_insert_rowid(), searched.join("\n")],
+    )
 }
 
 /// Removes the texts of a job, while its events are still there.
 pub(super) fn erase(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM event WHERE job = ?1 AND kind = 'transcript.final'")?;
-    let ids = statement.query_map([job], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?;
-    let mut delete = connection.prepare_cached("DELETE FROM search WHERE rowid = ?1")?;
-    for id in ids {
-        delete.execute([id])?;
-    }
-    Ok(())
+    let query = "SELECT id FROM event WHERE job = ?1 AND kind = 'transcript.final'";
+    let ids: Vec<i64> = sql::all(connection, query, [job], |row| row.get(0))?;
+    ids.into_iter().try_for_each(|id| sql::run(connection, "DELETE FROM search WHERE rowid = ?1", [id]))
 }
 
 /// A condition on `search` with one parameter, and its value, that holds for the texts in which `wanted` stands. Letters match whatever

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
+use super::{LedgerError, sql};
 use crate::job::budget::{Refusal, date, day};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
@@ -37,12 +37,12 @@ pub(super) fn change(
         .map(|attempt| (attempt.began, attempt.spent_micro(), before(attempt)))
         .chain(gone.map(|attempt| (attempt.began, 0, attempt.spent_micro())));
     for (began, now, before) in changes.filter(|(_, now, before)| now != before) {
-        connection
-            .prepare_cached(
-                "INSERT INTO spend (day, source, recognizer, micro) VALUES (?1, ?2, ?3, ?4) \
+        sql::run(
+            connection,
+            "INSERT INTO spend (day, source, recognizer, micro) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT DO UPDATE SET micro = micro + ?4",
-            )?
-            .execute(params![day(began), job.source, piece.recognizer, now as i64 - before as i64])?;
+            params![day(began), job.source, piece.recognizer, now as i64 - before as i64],
+        )?;
     }
     Ok(())
 }
@@ -61,12 +61,13 @@ pub fn refusal(
     if !budget.limits(&job.source) {
         return Ok(None);
     }
-    let (daemon, source): (i64, i64) = connection
-        .prepare_cached(
-            "SELECT coalesce(sum(micro), 0), coalesce(sum(micro) FILTER (WHERE source = ?2), 0) \
+    let (daemon, source): (i64, i64) = sql::one(
+        connection,
+        "SELECT coalesce(sum(micro), 0), coalesce(sum(micro) FILTER (WHERE source = ?2), 0) \
              FROM spend WHERE day = ?1",
-        )?
-        .query_row(params![day(now), job.source], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        params![day(now), job.source],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     let spent = Spent { daemon: daemon.max(0) as u64, source: source.max(0) as u64 };
     Ok(budget.refusal(&job.source, spent, reserved_micro, now).map(|refusal| match refusal {
         Refusal::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
@@ -95,18 +96,20 @@ pub fn dollars<'a>(spent: impl IntoIterator<Item = &'a DaySpent>) -> f64 {
 /// # Errors
 /// When the query fails.
 pub fn since(connection: &Connection, first: Timestamp) -> Result<Vec<DaySpent>, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT day, source, recognizer, micro FROM spend WHERE day >= ?1 ORDER BY day")?;
-    let rows = statement.query_map([day(first)], |row| {
-        let micro: i64 = row.get(3)?;
-        Ok(DaySpent {
-            day: date(row.get(0)?),
-            source: row.get(1)?,
-            recognizer: row.get(2)?,
-            micro: micro.max(0),
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    sql::all(
+        connection,
+        "SELECT day, source, recognizer, micro FROM spend WHERE day >= ?1 ORDER BY day",
+        [day(first)],
+        |row| {
+            let micro: i64 = row.get(3)?;
+            Ok(DaySpent {
+                day: date(row.get(0)?),
+                source: row.get(1)?,
+                recognizer: row.get(2)?,
+                micro: micro.max(0),
+            })
+        },
+    )
 }
 
 #[cfg(test)]

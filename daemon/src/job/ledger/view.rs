@@ -7,15 +7,14 @@ mod listed;
 
 use jiff::Timestamp;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::{jobs, search};
+use super::{LedgerError, jobs, search, sql};
 
 pub use self::filter::{Before, Filter, MOST, State, WrongFilter};
 pub use self::listed::{AlertBrief, Listed, Page};
@@ -102,9 +101,8 @@ pub fn list(connection: &Connection, filter: &Filter, moment: &Moment) -> Result
     let query = format!(
         "SELECT id, coalesce(outcome, {OPEN_STATE}) AS state, ended FROM job WHERE {conditions} ORDER BY id DESC LIMIT ?"
     );
-    let mut statement = connection.prepare_cached(&query)?;
-    let rows = statement.query_map(params_from_iter(values), of_row)?;
-    let mut found = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut found: Vec<StateRow> =
+        sql::all(connection, &query, params_from_iter(values), |row| row.try_into())?;
     let is_more = found.len() > filter.limit;
     found.truncate(filter.limit);
     let next = found.last().filter(|_| is_more).map(|(id, ..)| *id);
@@ -122,16 +120,13 @@ pub fn list(connection: &Connection, filter: &Filter, moment: &Moment) -> Result
 pub fn find(connection: &Connection, id: Uuid, moment: &Moment) -> Result<Option<Listed>, LedgerError> {
     let query = format!("SELECT id, coalesce(outcome, {OPEN_STATE}), ended FROM job WHERE id = ?");
     let values = moment.values().into_iter().chain([blob(id)]);
-    let row = connection.prepare_cached(&query)?.query_row(params_from_iter(values), of_row).optional()?;
+    let row: Option<StateRow> =
+        sql::first(connection, &query, params_from_iter(values), |row| row.try_into())?;
     let Some((id, state, ended)) = row else { return Ok(None) };
     one(connection, id, state, ended)
 }
 
 type StateRow = (Uuid, State, Option<i64>);
-
-fn of_row(row: &Row<'_>) -> rusqlite::Result<StateRow> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-}
 
 fn one(
     connection: &Connection,
@@ -190,13 +185,13 @@ pub fn events_after(
     sequence: u64,
     limit: usize,
 ) -> Result<Vec<LedgerEvent>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT kind, stream_seq, job, source, sequence, body FROM event WHERE job = ?1 AND sequence > ?2 \
          ORDER BY sequence LIMIT ?3",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![job, sequence, limit], ledger_event)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        params![job, sequence, i64::try_from(limit).unwrap_or(i64::MAX)],
+        ledger_event,
+    )
 }
 
 /// The events that a client may lack after it received the event with the sequence `last` of the stream: the events behind it, and the
@@ -210,14 +205,15 @@ pub fn stored_after(
     from: u64,
     limit: usize,
 ) -> Result<Vec<LedgerEvent>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT kind, stream_seq, job, source, sequence, body FROM event \
          WHERE behind >= ?1 AND stream_seq < ?1 AND stream_seq > ?2 \
          UNION ALL SELECT kind, stream_seq, job, source, sequence, body FROM event \
          WHERE stream_seq > max(?1, ?2) ORDER BY stream_seq LIMIT ?3",
-    )?;
-    let rows = statement.query_map(params![last, from, limit as i64], ledger_event)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        params![last, from, limit as i64],
+        ledger_event,
+    )
 }
 
 /// The body of a job's event.
@@ -226,7 +222,7 @@ pub fn stored_after(
 /// When the query fails.
 pub fn body(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<String>, LedgerError> {
     let query = "SELECT body FROM event WHERE job = ?1 AND sequence = ?2";
-    Ok(connection.prepare_cached(query)?.query_row(params![job, sequence], |row| row.get(0)).optional()?)
+    sql::first(connection, query, params![job, sequence], |row| row.get(0))
 }
 
 /// The newest alerts that stand, newest first: each as it was raised last, and none that was retracted.
@@ -234,15 +230,16 @@ pub fn body(connection: &Connection, job: Uuid, sequence: u64) -> Result<Option<
 /// # Errors
 /// As of [`events`].
 pub fn alerts(connection: &Connection, limit: usize) -> Result<Vec<LedgerEvent>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    sql::all(
+        connection,
         "SELECT kind, stream_seq, job, source, sequence, body FROM event raised INDEXED BY event_raised \
          WHERE kind = 'alert.raised' AND NOT EXISTS (SELECT 1 FROM event later WHERE later.job = raised.job \
          AND later.sequence > raised.sequence AND later.kind GLOB 'alert.*' \
          AND json_extract(later.body, '$.alert') = json_extract(raised.body, '$.alert')) \
          ORDER BY id DESC LIMIT ?1",
-    )?;
-    let rows = statement.query_map([limit as i64], ledger_event)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        [limit as i64],
+        ledger_event,
+    )
 }
 
 fn ledger_event(row: &Row<'_>) -> rusqlite::Result<LedgerEvent> {
@@ -264,10 +261,8 @@ fn ledger_event(row: &Row<'_>) -> rusqlite::Result<LedgerEvent> {
 /// # Errors
 /// When the query fails.
 pub fn counts(connection: &Connection) -> Result<Vec<(String, u64)>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT coalesce(outcome, 'open'), count(*) FROM job GROUP BY outcome")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let query = "SELECT coalesce(outcome, 'open'), count(*) FROM job GROUP BY outcome";
+    sql::all(connection, query, [], |row| row.try_into())
 }
 
 fn text(value: &str) -> SqlValue {

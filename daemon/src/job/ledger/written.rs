@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
-use super::error::LedgerError;
-use super::form;
+use super::{LedgerError, form, sql};
 use crate::job::FileIdentity;
 
 /// A file that the daemon wrote.
@@ -42,12 +41,11 @@ impl Written {
 /// # Errors
 /// When the statement fails.
 pub fn note(connection: &Connection, written: &Written) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO written (folder, name, job, recording, identity, sha256, replaces) \
+    sql::run(
+        connection,
+        "INSERT OR REPLACE INTO written (folder, name, job, recording, identity, sha256, replaces) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
+        params![
             written.folder.as_os_str().as_bytes(),
             written.name.as_bytes(),
             written.job,
@@ -55,8 +53,8 @@ pub fn note(connection: &Connection, written: &Written) -> Result<(), LedgerErro
             form::to_json(&written.identity)?,
             written.sha256,
             written.replaces.cast_signed()
-        ])?;
-    Ok(())
+        ],
+    )
 }
 
 /// Forgets the file at a place.
@@ -64,10 +62,11 @@ pub fn note(connection: &Connection, written: &Written) -> Result<(), LedgerErro
 /// # Errors
 /// When the statement fails.
 pub fn remove(connection: &Connection, folder: &Path, name: &OsString) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("DELETE FROM written WHERE folder = ?1 AND name = ?2")?
-        .execute(params![folder.as_os_str().as_bytes(), name.as_bytes()])?;
-    Ok(())
+    sql::run(
+        connection,
+        "DELETE FROM written WHERE folder = ?1 AND name = ?2",
+        params![folder.as_os_str().as_bytes(), name.as_bytes()],
+    )
 }
 
 /// The files in a folder that were written for a recording.
@@ -79,12 +78,8 @@ pub fn of_recording(
     folder: &Path,
     recording: &str,
 ) -> Result<Vec<Written>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT folder, name, job, recording, identity, sha256, replaces FROM written \
-         WHERE recording = ?2 AND folder = ?1 ORDER BY name",
-    )?;
-    let rows = statement.query_map(params![folder.as_os_str().as_bytes(), recording], columns)?;
-    rows.map(|row| read(row?)).collect()
+    let folder = folder.as_os_str().as_bytes();
+    select(connection, "WHERE recording = ?2 AND folder = ?1 ORDER BY name", params![folder, recording])
 }
 
 /// The files that were written for a job.
@@ -92,11 +87,7 @@ pub fn of_recording(
 /// # Errors
 /// When a row cannot be read.
 pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<Written>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT folder, name, job, recording, identity, sha256, replaces FROM written WHERE job = ?1 ORDER BY folder, name",
-    )?;
-    let rows = statement.query_map([job], columns)?;
-    rows.map(|row| read(row?)).collect()
+    select(connection, "WHERE job = ?1 ORDER BY folder, name", params![job])
 }
 
 /// Forgets the files of a job, which stay where they are.
@@ -104,24 +95,24 @@ pub fn of_job(connection: &Connection, job: Uuid) -> Result<Vec<Written>, Ledger
 /// # Errors
 /// When the statement fails.
 pub(super) fn forget(connection: &Connection, job: Uuid) -> Result<(), LedgerError> {
-    connection.prepare_cached("DELETE FROM written WHERE job = ?1")?.execute([job])?;
-    Ok(())
+    sql::run(connection, "DELETE FROM written WHERE job = ?1", [job])
 }
 
-type Columns = (Vec<u8>, Vec<u8>, Uuid, String, String, String, i64);
-
-fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
-}
-
-fn read((folder, name, job, recording, identity, sha256, replaces): Columns) -> Result<Written, LedgerError> {
-    Ok(Written {
-        folder: OsString::from_vec(folder).into(),
-        name: OsString::from_vec(name),
-        job,
-        recording,
-        identity: form::from_json("written", &identity)?,
-        sha256,
-        replaces: replaces.cast_unsigned(),
-    })
+/// `rest`: the condition and the order.
+fn select(connection: &Connection, rest: &str, values: &[&dyn ToSql]) -> Result<Vec<Written>, LedgerError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT folder, name, job, recording, identity, sha256, replaces FROM written {rest}"
+    ))?;
+    let written = |row: &Row<'_>| {
+        Ok(Written {
+            folder: OsString::from_vec(row.get(0)?).into(),
+            name: OsString::from_vec(row.get(1)?),
+            job: row.get(2)?,
+            recording: row.get(3)?,
+            identity: form::from_json("written", &row.get::<_, String>(4)?)?,
+            sha256: row.get(5)?,
+            replaces: row.get::<_, i64>(6)?.cast_unsigned(),
+        })
+    };
+    statement.query_and_then(values, written)?.collect()
 }
