@@ -1,42 +1,22 @@
 //! The service's language codes, and what operators write for them.
 
+use std::str::Split;
+
 /// The codes that the service's manuals list, each with its three-letter codes, its name, and other codes of the same language.
-const LANGUAGES: [(&str, &[&str]); 34] = [
-    ("zh", &["zho", "chi", "chinese", "cmn", "mandarin", "nan", "wuu"]),
-    ("yue", &["cantonese"]),
-    ("en", &["eng", "english"]),
-    ("ja", &["jpn", "japanese"]),
-    ("de", &["deu", "ger", "german"]),
-    ("ko", &["kor", "korean"]),
-    ("ru", &["rus", "russian"]),
-    ("fr", &["fra", "fre", "french"]),
-    ("pt", &["por", "portuguese"]),
-    ("ar", &["ara", "arabic"]),
-    ("it", &["ita", "italian"]),
-    ("es", &["spa", "spanish"]),
-    ("hi", &["hin", "hindi"]),
-    ("id", &["ind", "indonesian", "in"]),
-    ("th", &["tha", "thai"]),
-    ("tr", &["tur", "turkish"]),
-    ("uk", &["ukr", "ukrainian"]),
-    ("vi", &["vie", "vietnamese"]),
-    ("cs", &["ces", "cze", "czech"]),
-    ("da", &["dan", "danish"]),
-    ("fil", &["filipino", "tl", "tgl", "tagalog"]),
-    ("fi", &["fin", "finnish"]),
-    ("is", &["isl", "ice", "icelandic"]),
-    ("ms", &["msa", "may", "malay"]),
-    ("no", &["nor", "norwegian", "nb", "nob", "nn", "nno"]),
-    ("pl", &["pol", "polish"]),
-    ("sv", &["swe", "swedish"]),
-    ("nl", &["nld", "dut", "dutch"]),
-    ("el", &["ell", "gre", "greek"]),
-    ("hu", &["hun", "hungarian"]),
-    ("ro", &["ron", "rum", "romanian"]),
-    ("bg", &["bul", "bulgarian"]),
-    ("hr", &["hrv", "croatian"]),
-    ("sk", &["slk", "slo", "slovak"]),
-];
+const LANGUAGES: &str = "\
+    zh=zho/chi/chinese/cmn/mandarin/nan/wuu yue=cantonese en=eng/english ja=jpn/japanese de=deu/ger/german \
+    ko=kor/korean ru=rus/russian fr=fra/fre/french pt=por/portuguese ar=ara/arabic it=ita/italian \
+    es=spa/spanish hi=hin/hindi id=ind/indonesian/in th=tha/thai tr=tur/turkish uk=ukr/ukrainian \
+    vi=vie/vietnamese cs=ces/cze/czech da=dan/danish fil=filipino/tl/tgl/tagalog fi=fin/finnish \
+    is=isl/ice/icelandic ms=msa/may/malay no=nor/norwegian/nb/nob/nn/nno pl=pol/polish sv=swe/swedish \
+    nl=nld/dut/dutch el=ell/gre/greek hu=hun/hungarian ro=ron/rum/romanian bg=bul/bulgarian hr=hrv/croatian \
+    sk=slk/slo/slovak";
+
+/// The rows of [`LANGUAGES`].
+fn languages() -> impl Iterator<Item = (&'static str, Split<'static, char>)> {
+    let rows = LANGUAGES.split_whitespace().filter_map(|row| row.split_once('='));
+    rows.map(|(code, others)| (code, others.split('/')))
+}
 
 /// The languages that a recognizer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +71,10 @@ pub fn language_code(written: &str) -> Option<&'static str> {
     if !rest.iter().all(is_subtag) {
         return None;
     }
-    let (code, _) =
-        LANGUAGES.iter().find(|(code, others)| *code == language || others.contains(&language))?;
+    let (code, _) = languages()
+        .find(|(code, others)| *code == language || others.clone().any(|other| other == language))?;
     // Speech of Hong Kong and Macau is Cantonese.
-    if *code == "zh" && rest.iter().any(|part| matches!(*part, "yue" | "hk" | "mo")) {
+    if code == "zh" && rest.iter().any(|part| matches!(*part, "yue" | "hk" | "mo")) {
         return Some("yue");
     }
     Some(code)
@@ -102,7 +82,7 @@ pub fn language_code(written: &str) -> Option<&'static str> {
 
 /// The codes that the service's manuals list.
 pub fn language_codes() -> impl Iterator<Item = &'static str> {
-    LANGUAGES.iter().map(|(code, _)| *code)
+    languages().map(|(code, _)| code)
 }
 
 #[cfg(test)]
