@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::object_store::{self, GetErrorKind};
+use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream;
 use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Kind, ObjectRef, TranscriptFinal};
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::JetStream;
-use super::stream::find;
+use super::object::Unavailable;
 use crate::config::Nats;
 
 /// The object bucket for segments that are too large for a message.
@@ -101,7 +101,8 @@ pub async fn fit(
         && let Some(segments) = last.segments.take()
     {
         let object = object(job);
-        put(jetstream, nats, &object.name, &serialized(&segments)?).await?;
+        let put = jetstream.put_object(bucket(nats), &object.name, &mut &serialized(&segments)?[..]).await;
+        put.map_err(|error| format!("storing segments: {error}"))?;
         info!(%job, bytes = body.len(), bucket = BUCKET, "the final's segments are in an object");
         last.segments_object = Some(object);
     }
@@ -130,30 +131,17 @@ pub fn limit(largest: usize) -> usize {
 /// A sentence, when the object store does not return the segments now.
 pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Result<(), String> {
     let Some(place) = last.segments_object.take() else { return Ok(()) };
+    let mut object = match jetstream.open_object(&place).await {
+        Ok(object) => object,
+        Err(Unavailable::Absent(_)) => {
+            // It was deleted: the job has to end nevertheless.
+            warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
+            return Ok(());
+        }
+        Err(Unavailable::NotNow(reason)) => return Err(reason),
+    };
     let say = |error: &dyn std::fmt::Display| {
         format!("reading segments from the object bucket {}: {error}", place.bucket)
-    };
-    let read = async {
-        let store = match jetstream.get_object_store(&place.bucket).await {
-            Ok(store) => store,
-            Err(error) => {
-                let is_there = find(jetstream, &format!("OBJ_{}", place.bucket)).await;
-                return if matches!(is_there, Ok(None)) { Ok(None) } else { Err(say(&error)) };
-            }
-        };
-        match store.get(&place.name).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if error.kind() == GetErrorKind::NotFound || jetstream.is_deleted(&place).await => {
-                Ok(None)
-            }
-            Err(error) => Err(say(&error)),
-        }
-    };
-    let read = jetstream.unless_refused(&[&place.bucket], read).await.map_err(|refused| say(&refused))?;
-    let Some(mut object) = read? else {
-        // It was deleted: the job has to end nevertheless.
-        warn!(object = place.name, bucket = place.bucket, "the segments of a stored final are gone");
-        return Ok(());
     };
     let mut segments = Vec::new();
     object.read_to_end(&mut segments).await.map_err(|error| say(&error))?;
@@ -161,30 +149,9 @@ pub async fn restore(jetstream: &JetStream, last: &mut TranscriptFinal) -> Resul
     Ok(())
 }
 
-/// The object of a job's final.
+/// The object of a job's final. The name is the same on every retry: after a crash the object is overwritten.
 pub fn object(job: Uuid) -> ObjectRef {
     ObjectRef { bucket: BUCKET.into(), name: job.to_string() }
-}
-
-/// The name is the same on every retry: after a crash the object is overwritten.
-async fn put(jetstream: &JetStream, nats: &Nats, name: &str, mut segments: &[u8]) -> Result<(), String> {
-    let say =
-        |error: &dyn std::fmt::Display| format!("storing segments in the object bucket {BUCKET}: {error}");
-    // A chunk is a NATS message as well.
-    let chunk_size = limit(jetstream.client().server_info().max_payload).min(LARGEST_CHUNK);
-    let object = object_store::ObjectMetadata {
-        name: name.to_owned(),
-        chunk_size: Some(chunk_size),
-        ..Default::default()
-    };
-    let put = async {
-        let store = match jetstream.get_object_store(BUCKET).await {
-            Ok(store) => store,
-            Err(_) => jetstream.create_object_store(bucket(nats)).await.map_err(|error| say(&error))?,
-        };
-        store.put(object, &mut segments).await.map_err(|error| say(&error))
-    };
-    jetstream.unless_refused(&[BUCKET], put).await.map_err(|refused| say(&refused))?.map(|_| ())
 }
 
 /// Leaves the later half of the interruptions out until the event fits; other events have no list to shorten.

@@ -49,52 +49,62 @@ pub(super) fn described(ObjectRef { bucket, name }: &ObjectRef) -> String {
 }
 
 impl JetStream {
+    /// The bucket of this config, created if it is absent.
+    async fn bucket(&self, config: object_store::Config) -> Result<ObjectStore, String> {
+        let bucket = config.bucket.clone();
+        let open = async {
+            match self.get_object_store(&bucket).await {
+                Err(error) if is_missing(&error) => {
+                    self.create_object_store(config).await.map_err(|error| error.to_string())
+                }
+                found => found.map_err(|error| error.to_string()),
+            }
+        };
+        let opened = self.unless_refused(&[&bucket], open).await.map_err(|refused| refused.to_string());
+        opened.flatten().map_err(|error| format!("the object bucket {bucket}: {error}"))
+    }
+
+    /// Puts an object into the bucket of this config, which is created if it is absent. Memory: one chunk.
+    ///
+    /// # Errors
+    /// A sentence, when the object cannot be read, or the server does not answer or refuses.
+    pub(super) async fn put_object(
+        &self,
+        config: object_store::Config,
+        name: &str,
+        object: &mut (impl AsyncRead + Unpin),
+    ) -> Result<ObjectRef, String> {
+        let bucket = config.bucket.clone();
+        let store = self.bucket(config).await?;
+        // A chunk is a NATS message as well.
+        let chunk_size = limit(self.client().server_info().max_payload).min(LARGEST_CHUNK);
+        let about =
+            ObjectMetadata { name: name.into(), chunk_size: Some(chunk_size), ..ObjectMetadata::default() };
+        let put = self.unless_refused(&[&bucket], store.put(about, object)).await;
+        let put = put.map_err(|refused| refused.to_string())?.map_err(|error| error.to_string());
+        put.map_err(|error| format!("the object bucket {bucket}: {error}"))?;
+        Ok(ObjectRef { bucket, name: name.into() })
+    }
+
     /// The bucket [`UPLOADS`], created if it is absent.
     ///
     /// # Errors
     /// A sentence, when the server does not answer or refuses.
     pub async fn uploads(&self, nats: &Nats) -> Result<ObjectStore, String> {
-        let say = |error: &dyn std::fmt::Display| format!("the object bucket {UPLOADS}: {error}");
-        let open = async {
-            match self.get_object_store(UPLOADS).await {
-                Ok(store) => Ok(store),
-                Err(error) if is_missing(&error) => {
-                    let config = object_store::Config {
-                        bucket: UPLOADS.into(),
-                        description: Some(
-                            "Audio for Hark; an object goes when its recording is recognized".into(),
-                        ),
-                        max_age: ORPHANS,
-                        num_replicas: nats.replicas,
-                        ..object_store::Config::default()
-                    };
-                    self.create_object_store(config).await.map_err(|error| say(&error))
-                }
-                Err(error) => Err(say(&error)),
-            }
-        };
-        self.unless_refused(&[UPLOADS], open).await.map_err(|refused| say(&refused))?
+        self.bucket(uploads(nats)).await
     }
 
-    /// Puts audio into the bucket [`UPLOADS`]. Memory: one chunk.
+    /// Puts audio into the bucket [`UPLOADS`].
     ///
     /// # Errors
-    /// A sentence, when the audio cannot be read, or the server does not answer or refuses.
+    /// As of [`JetStream::uploads`], or when the audio cannot be read.
     pub async fn upload(
         &self,
         nats: &Nats,
         name: &str,
         audio: &mut (impl AsyncRead + Unpin),
     ) -> Result<ObjectRef, String> {
-        let store = self.uploads(nats).await?;
-        // A chunk is a NATS message as well.
-        let chunk_size = limit(self.client().server_info().max_payload).min(LARGEST_CHUNK);
-        let object =
-            ObjectMetadata { name: name.into(), chunk_size: Some(chunk_size), ..ObjectMetadata::default() };
-        let put = self.unless_refused(&[UPLOADS], store.put(object, audio)).await;
-        let put = put.map_err(|refused| refused.to_string())?.map_err(|error| error.to_string());
-        put.map_err(|error| format!("the object bucket {UPLOADS}: {error}"))?;
-        Ok(ObjectRef { bucket: UPLOADS.into(), name: name.into() })
+        self.put_object(uploads(nats), name, audio).await
     }
 
     /// Opens an object for reading. A link to another object is not followed: it might lead into a bucket that the message may not name.
@@ -172,6 +182,16 @@ impl JetStream {
         let Ok(Some(stream)) = find(self, &format!("OBJ_{}", place.bucket)).await else { return false };
         let Ok(Some(message)) = self.last_message(&stream, &described(place)).await else { return false };
         serde_json::from_slice(&message.payload).is_ok_and(|description: Description| description.deleted)
+    }
+}
+
+fn uploads(nats: &Nats) -> object_store::Config {
+    object_store::Config {
+        bucket: UPLOADS.into(),
+        description: Some("Audio for Hark; an object goes when its recording is recognized".into()),
+        max_age: ORPHANS,
+        num_replicas: nats.replicas,
+        ..object_store::Config::default()
     }
 }
 
