@@ -85,7 +85,6 @@ pub struct Probe {
     #[serde(default)]
     pub misleading_header: bool,
     /// If the length is unknown because the audio cannot be decoded here: the reason, and what to do.
-    #[serde(default)]
     pub undecodable: Option<String>,
 }
 

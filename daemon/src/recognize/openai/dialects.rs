@@ -34,36 +34,27 @@ pub(super) struct Finish {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Transcription {
     pub(super) text: String,
-    #[serde(default)]
     pub(super) language: Option<String>,
     /// whisper.cpp: what it heard, where `language` is what was asked for.
-    #[serde(default)]
     pub(super) detected_language: Option<String>,
-    #[serde(default)]
     pub(super) segments: Option<Vec<Timed>>,
     /// Of the whole text; some servers tell them in the segments, some in both.
-    #[serde(default)]
     pub(super) words: Option<Vec<TimedWord>>,
 }
 
 /// A segment of a verbose answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Timed {
-    #[serde(default)]
     pub(super) start: Option<f64>,
-    #[serde(default)]
     pub(super) end: Option<f64>,
     pub(super) text: String,
-    #[serde(default)]
     pub(super) words: Option<Vec<TimedWord>>,
 }
 
 /// A word of a verbose answer, or a part of one.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct TimedWord {
-    #[serde(default)]
     pub(super) start: Option<f64>,
-    #[serde(default)]
     pub(super) end: Option<f64>,
     pub(super) word: String,
 }
@@ -71,13 +62,10 @@ pub(super) struct TimedWord {
 /// What tells the dialects apart.
 #[derive(Debug, Deserialize)]
 struct Shape {
-    #[serde(default)]
     error: Option<IgnoredAny>,
-    #[serde(default)]
     object: Option<String>,
-    #[serde(default, rename = "type")]
+    #[serde(rename = "type")]
     kind: Option<String>,
-    #[serde(default)]
     choices: Option<IgnoredAny>,
 }
 
@@ -89,7 +77,6 @@ struct Chunk {
 #[derive(Debug, Deserialize)]
 struct ChunkChoice {
     delta: Content,
-    #[serde(default)]
     finish_reason: Option<String>,
 }
 
@@ -101,13 +88,11 @@ struct Completion {
 #[derive(Debug, Deserialize)]
 struct Choice {
     message: Content,
-    #[serde(default)]
     finish_reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Content {
-    #[serde(default)]
     content: Option<String>,
 }
 

@@ -33,7 +33,6 @@ pub(super) struct Refusal {
 /// The bodies of errors: `{error: {message, type, code}}`, the same fields flat, `{error: "text"}`, and FastAPI's `{detail}`.
 #[derive(Debug, Default, Deserialize)]
 struct Body {
-    #[serde(default)]
     error: Option<Inner>,
     #[serde(flatten)]
     flat: Fields,
@@ -48,15 +47,12 @@ enum Inner {
 
 #[derive(Debug, Default, Deserialize)]
 struct Fields {
-    #[serde(default)]
     message: Option<String>,
     /// A status as a number, or a word.
-    #[serde(default)]
     code: Option<Value>,
-    #[serde(default, rename = "type")]
+    #[serde(rename = "type")]
     kind: Option<String>,
     /// A text, or a list of what is wrong with each field.
-    #[serde(default)]
     detail: Option<Value>,
 }
 
