@@ -143,11 +143,8 @@ impl Sources {
         let run = async move {
             let subject = match kind {
                 Kind::Directory(directory) => {
-                    tokio::select! {
-                        outcome = directory.run(sender, stop) => outcome?,
-                        () = retire.cancelled() => {}
-                    }
-                    return Ok(());
+                    let outcome = retire.run_until_cancelled(directory.run(sender, stop)).await;
+                    return Ok(outcome.unwrap_or(Ok(()))?);
                 }
                 Kind::Subject(subject) => subject,
             };

@@ -100,11 +100,8 @@ impl Outbox {
     /// # Errors
     /// When the ledger is closed or damaged.
     pub async fn run(self, stop: CancellationToken) -> Result<(), LedgerError> {
-        let stream = tokio::select! {
-            stream = self.ensure_streams() => stream,
-            // The broker never answered: the events are on disk and are published after the next start.
-            () = stop.cancelled() => return Ok(()),
-        };
+        // The broker never answered: the events are on disk and are published after the next start.
+        let Some(stream) = stop.run_until_cancelled(self.ensure_streams()).await else { return Ok(()) };
         let mut woken = self.ledger.wakes(Duty::Publish);
         let mut window = Window::default();
         let mut running = FuturesUnordered::new();

@@ -62,17 +62,14 @@ impl Tools {
             (Origin::Object, Some(object)) => Remote::Object(object),
             _ => return Ok(Some(job)),
         };
-        let fetched = tokio::select! {
-            fetched = self.fetched(&job, place) => fetched,
-            () = self.stop.cancelled() => return Ok(None),
-        };
-        let Fetched { bytes, sha256 } = match fetched {
-            Ok(fetched) => fetched,
-            Err(NotFetched::Unopened(unopened)) => {
+        let Fetched { bytes, sha256 } = match self.stop.run_until_cancelled(self.fetched(&job, place)).await {
+            None => return Ok(None),
+            Some(Ok(fetched)) => fetched,
+            Some(Err(NotFetched::Unopened(unopened))) => {
                 self.not_opened(&job, piece, unopened).await?;
                 return Ok(None);
             }
-            Err(NotFetched::NoAnswer(reason)) => {
+            Some(Err(NotFetched::NoAnswer(reason))) => {
                 if self.shortage.is_time() {
                     warn!(
                         source = job.source,

@@ -50,12 +50,9 @@ impl Tools {
             self.advance_piece(&task, PieceFact::Unsent, 0).await?;
             return Ok(None);
         }
-        tokio::select! {
-            () = permit.depart() => {}
-            () = self.stop.cancelled() => {
-                self.advance_piece(&task, PieceFact::Unsent, 0).await?;
-                return Ok(None);
-            }
+        if self.stop.run_until_cancelled(permit.depart()).await.is_none() {
+            self.advance_piece(&task, PieceFact::Unsent, 0).await?;
+            return Ok(None);
         }
         let owned = Arc::new(OwnershipCheck::new(self.claims.clone(), task.job.clone(), confirmed));
         Ok(Some((task, owned)))

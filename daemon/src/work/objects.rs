@@ -119,13 +119,10 @@ pub async fn discard_unneeded(
         if is_time {
             asked = Some(Instant::now());
         }
-        let pause = tokio::select! {
-            pause = pass(&tools, is_time.then_some(&fence), &mut unnamed) => pause?,
-            () = stop.cancelled() => return Ok(()),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return Ok(()),
+        let pass = pass(&tools, is_time.then_some(&fence), &mut unnamed);
+        let Some(pause) = stop.run_until_cancelled(pass).await else { return Ok(()) };
+        if stop.run_until_cancelled(tokio::time::sleep(pause?)).await.is_none() {
+            return Ok(());
         }
     }
 }

@@ -152,10 +152,7 @@ impl Tools {
                 "the machine lacks a resource that the work needs, and jobs wait; see the limit of open files (LimitNOFILE=), memory, processes"
             );
         }
-        tokio::select! {
-            () = tokio::time::sleep(SHORTAGE) => {}
-            () = self.stop.cancelled() => {}
-        }
+        self.stop.run_until_cancelled(tokio::time::sleep(SHORTAGE)).await;
     }
 }
 

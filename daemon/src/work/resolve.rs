@@ -31,16 +31,13 @@ pub async fn resolve(task: PieceTask, tools: Tools) -> Result<(), LedgerError> {
     let begun = Timestamp::now();
     let known = tools.ledger.read(pieces::known_tasks).await?;
     let lost = Lost { model: &task.piece.model, marker, since: attempt.began, until: *until, known: &known };
-    let resolution = tokio::select! {
-        resolution = recognizer.resolve(lost) => resolution,
-        () = tools.stop.cancelled() => return Ok(()),
-    };
-    match resolution {
-        Ok(resolution) => {
+    match tools.stop.run_until_cancelled(recognizer.resolve(lost)).await {
+        None => Ok(()),
+        Some(Ok(resolution)) => {
             info!(marker, ?resolution, "the recognizer was asked for the fate of a lost request");
             tools.advance_piece(&task, PieceFact::Resolved(resolution), 0).await
         }
-        Err(error) => {
+        Some(Err(error)) => {
             warn!(marker, %error, "the recognizer cannot tell the fate of a lost request now; asking again");
             let waited = begun.duration_since(until.unwrap_or(attempt.began)).unsigned_abs();
             if waited < FIRST_LOOK {

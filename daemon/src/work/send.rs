@@ -197,16 +197,13 @@ async fn upload(
         Some(object) => Some(tools.make_object(object, job.id).await?),
         None => None,
     };
-    let uploaded = tokio::select! {
-        uploaded = recognizer.upload(&plan.model, content, &marker) => uploaded,
+    match tools.stop.run_until_cancelled(recognizer.upload(&plan.model, content, &marker)).await {
         // An upload costs nothing, and the next start makes a new one.
-        () = tools.stop.cancelled() => return Ok(None),
-    };
-    match uploaded {
-        Ok(Uploaded { url, fresh_for }) => {
+        None => Ok(None),
+        Some(Ok(Uploaded { url, fresh_for })) => {
             Ok(Some(Upload { url, _object: object, marker, made: Instant::now(), fresh_for }))
         }
-        Err(error) => {
+        Some(Err(error)) => {
             warn!(attempt = task.piece.failures + 1, %error, "the upload failed");
             tools.advance_piece(&task, PieceFact::Failed(failure(error, &task.piece)), 0).await?;
             Ok(None)

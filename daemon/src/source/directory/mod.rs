@@ -138,10 +138,7 @@ impl Directory {
     /// # Errors
     /// When the ledger is closed or damaged: a retry would not help.
     pub async fn run(&self, watching: Watching, stop: CancellationToken) -> Result<(), LedgerError> {
-        tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            error = self.watch(&watching) => Err(error),
-        }
+        stop.run_until_cancelled(self.watch(&watching)).await.map_or(Ok(()), Err)
     }
 
     /// The watched folder, absolute.

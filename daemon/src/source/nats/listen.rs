@@ -51,10 +51,8 @@ impl Subject {
                     }
                 }
             });
-            let consumer = tokio::select! {
-                consumer = consumer => consumer?,
-                () = retire.cancelled() => return Ok(()),
-            };
+            let Some(consumer) = retire.run_until_cancelled(consumer).await else { return Ok(()) };
+            let consumer = consumer?;
             if !has_listened {
                 let (config, stream) = (self.config(), &self.stream.name);
                 info!(source = self.name, subject = config.subject, stream, "listening");
@@ -71,9 +69,9 @@ impl Subject {
                     reason, "requesting messages failed; the consumer is looked up again"
                 );
             }
-            tokio::select! {
-                () = tokio::time::sleep(self.health.refused(&reason)) => {}
-                () = retire.cancelled() => return Ok(()),
+            let pause = tokio::time::sleep(self.health.refused(&reason));
+            if retire.run_until_cancelled(pause).await.is_none() {
+                return Ok(());
             }
         }
     }
