@@ -39,7 +39,7 @@ use crate::job::piece_machine::PieceFact;
 use crate::job::spool::{self, Sweep};
 use crate::pipeline::Pipeline;
 use crate::publish::webhooks::Webhooks;
-use crate::publish::{Outbox, Partials};
+use crate::publish::{Outbox, PartialPublisher};
 use crate::share::Fence;
 use crate::telemetry::logging;
 use crate::work::{Settings, Tools};
@@ -89,7 +89,7 @@ pub struct Daemon {
     tools: Tools,
     outbox: Outbox,
     broker: watch::Receiver<Result<(), String>>,
-    partials: Partials,
+    partials: PartialPublisher,
     webhooks: Webhooks,
     steer: Steer,
     present: watch::Sender<InForce>,

@@ -28,7 +28,7 @@ use crate::job::ledger::Ledger;
 use crate::os;
 use crate::pipeline::{self, Pipeline};
 use crate::publish::webhooks::{Schedule, Webhooks};
-use crate::publish::{Feed, Outbox, Partials};
+use crate::publish::{Feed, Outbox, PartialPublisher};
 use crate::share::Claims;
 use crate::telemetry::OnceAMinute;
 use crate::telemetry::metrics::Metrics;
@@ -97,7 +97,7 @@ impl Daemon {
 
         // recognize
         let feed = Feed::default();
-        let partials = Partials::new(metrics.clone(), feed.clone());
+        let partials = PartialPublisher::new(metrics.clone(), feed.clone());
         let (in_force, settings_in_force) = watch::channel(Arc::clone(&settings));
         let pipeline = Pipeline::start_in(
             &pipeline::PluginEnvironment::of(&config, config_file),
@@ -231,7 +231,11 @@ fn prepare_process(config: &Config) {
 }
 
 /// Passes partials through the plugins to their publisher.
-fn of_plugins(pipeline: &Arc<Pipeline>, ledger: &Ledger, partials: Partials) -> work::partials::Partials {
+fn of_plugins(
+    pipeline: &Arc<Pipeline>,
+    ledger: &Ledger,
+    partials: PartialPublisher,
+) -> work::partials::WaitingPartials {
     let publish = Arc::new(move |event: Event| partials.offer(event));
-    work::partials::Partials::new(Arc::clone(pipeline), ledger.clone(), publish)
+    work::partials::WaitingPartials::new(Arc::clone(pipeline), ledger.clone(), publish)
 }

@@ -15,7 +15,7 @@ use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::due::Lane;
 use crate::share::Fence;
-use crate::work::lane::{Task, Terms};
+use crate::work::lane::{LaneLimits, Task};
 use crate::work::{self, PieceTask, Tools};
 
 /// Recordings that are probed at a time: the audio workers bound the cost.
@@ -54,7 +54,7 @@ impl Lanes {
         let ledger = &tools.ledger.clone();
         let width = |width: usize| {
             let in_force = tools.in_force.clone();
-            move || Terms { width, priorities: in_force.borrow().priorities.clone() }
+            move || LaneLimits { width, priorities: in_force.borrow().priorities.clone() }
         };
         let (settled, claims) = (tools.ledger.clone(), tools.claims.clone());
 
@@ -104,7 +104,10 @@ impl Lanes {
                 let settings = in_force.borrow();
                 let configured =
                     || settings.recognizers.get(&engine).map_or(1, |one| one.profile().concurrency);
-                Terms { width: width.unwrap_or_else(configured), priorities: settings.priorities.clone() }
+                LaneLimits {
+                    width: width.unwrap_or_else(configured),
+                    priorities: settings.priorities.clone(),
+                }
             }
         };
         let (tools, ledger) = (&self.tools, &self.tools.ledger);

@@ -12,7 +12,7 @@ use super::DaemonError;
 use crate::job::Duty;
 use crate::job::ledger::Ledger;
 use crate::job::ledger::due::{self, Lane};
-use crate::work::lane::{self, Task, Terms};
+use crate::work::lane::{self, LaneLimits, Task};
 
 /// How long to wait for aborted tasks.
 const ABORT: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ impl EssentialTasks {
         &mut self,
         ledger: &Ledger,
         lane: Lane,
-        terms: impl Fn() -> Terms + Send + 'static,
+        terms: impl Fn() -> LaneLimits + Send + 'static,
         stop: &CancellationToken,
         work: W,
     ) where

@@ -31,7 +31,7 @@ struct Limits {
 
 /// Why the budget does not allow a request.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum OverBudget {
     /// The rest of the day's budget is too small for it.
     Today { fault: Fault, retry_in: Duration },
     /// It costs more than a whole day's budget.
@@ -83,7 +83,7 @@ impl Budget {
         spent: Spent,
         request: u64,
         now: Timestamp,
-    ) -> Option<Refusal> {
+    ) -> Option<OverBudget> {
         // A request that costs nothing has nothing to wait for.
         if request == 0 {
             return None;
@@ -102,7 +102,7 @@ impl Budget {
                 usd(request),
                 usd(limit)
             );
-            return Some(Refusal::AnyDay(over(message)));
+            return Some(OverBudget::AnyDay(over(message)));
         }
         let message = format!(
             "{} of {key}, {}, are spent or reserved, and the request is estimated at {}; the job waits for the next UTC day",
@@ -110,7 +110,7 @@ impl Budget {
             usd(limit),
             usd(request)
         );
-        Some(Refusal::Today { fault: over(message), retry_in: until_next_day(now) })
+        Some(OverBudget::Today { fault: over(message), retry_in: until_next_day(now) })
     }
 }
 
@@ -143,11 +143,11 @@ mod tests {
         let spent = Spent { daemon: daemon.1, source: source.1 };
         match budget(daemon.0, source.0).refusal("calls", spent, request, noon) {
             None => "sent".into(),
-            Some(Refusal::Today { fault, retry_in }) => {
+            Some(OverBudget::Today { fault, retry_in }) => {
                 assert_eq!((fault.blame, retry_in), (Blame::Account, Duration::from_secs(12 * 3600)));
                 format!("waits: {}", fault.message.split(',').next().unwrap())
             }
-            Some(Refusal::AnyDay(fault)) => format!("fails: {}", fault.message.split(';').next().unwrap()),
+            Some(OverBudget::AnyDay(fault)) => format!("fails: {}", fault.message.split(';').next().unwrap()),
         }
     }
 

@@ -9,4 +9,4 @@ pub mod webhooks;
 
 pub use feed::{Feed, Published};
 pub use outbox::Outbox;
-pub use partials::Partials;
+pub use partials::PartialPublisher;

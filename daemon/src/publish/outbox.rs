@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use self::deliver::Delivered;
-use self::window::{BYTES, BYTES_OF_JOB, ROWS, Wanted, Window};
+use self::window::{BYTES, BYTES_OF_JOB, ROWS, RowsToRead, Window};
 use super::feed::{Feed, Published};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::Largest;
@@ -121,7 +121,7 @@ impl Outbox {
                 window.read(rows);
             }
             // Read after the rows behind the cursor: otherwise jobs with many events would leave no room for the other jobs.
-            while let Some(Wanted { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
+            while let Some(RowsToRead { job, after, until, limit }) = window.wanted(tries, Instant::now()) {
                 let read =
                     move |connection: &_| outbox::of_job(connection, job, after, until, limit, BYTES_OF_JOB);
                 window.found(job, self.ledger.read(read).await?);

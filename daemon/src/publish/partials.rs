@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// Takes partials from the recognizers and publishes them. Clones share the same queue.
 #[derive(Debug, Clone)]
-pub struct Partials {
+pub struct PartialPublisher {
     waiting: Arc<Mutex<VecDeque<Event>>>,
     some: Arc<Notify>,
     metrics: Metrics,
@@ -32,11 +32,11 @@ pub struct Partials {
     feed: Feed,
 }
 
-impl Partials {
+impl PartialPublisher {
     /// `feed` gets each partial, also while there is no connection.
     pub fn new(metrics: Metrics, feed: Feed) -> Self {
         let unsent = OnceAMinute::default();
-        Partials { waiting: Arc::default(), some: Arc::default(), metrics, unsent, feed }
+        PartialPublisher { waiting: Arc::default(), some: Arc::default(), metrics, unsent, feed }
     }
 
     /// Hands a `transcript.partial` over to be published. Never blocks; may drop or merge it.

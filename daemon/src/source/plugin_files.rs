@@ -47,7 +47,7 @@ pub enum NotWritten {
 }
 
 /// Where the files of a recording go.
-struct Place {
+struct Destination {
     /// Absolute, and the path below it.
     root: PathBuf,
     below: PathBuf,
@@ -55,7 +55,7 @@ struct Place {
     base: OsString,
 }
 
-impl Place {
+impl Destination {
     fn folder(&self) -> PathBuf {
         self.root.join(&self.below)
     }
@@ -111,7 +111,7 @@ impl PluginFiles {
         Ok(Some(path))
     }
 
-    fn place(&self, job: &Job, plugin: &str) -> Result<Option<Place>, NotWritten> {
+    fn place(&self, job: &Job, plugin: &str) -> Result<Option<Destination>, NotWritten> {
         let name = match &job.origin {
             Origin::File { below, .. } => below.file_name().map(OsStr::to_owned),
             _ => job.recording.name.as_deref().map(|name| OsString::from(plain_name(name))),
@@ -120,15 +120,20 @@ impl PluginFiles {
         let base = base.unwrap_or_else(|| job.id.to_string().into());
         if let Some(folder) = self.folders.get(plugin) {
             std::fs::create_dir_all(folder).map_err(|error| not_written(folder, &error))?;
-            return Ok(Some(Place { root: folder.clone(), below: PathBuf::new(), base }));
+            return Ok(Some(Destination { root: folder.clone(), below: PathBuf::new(), base }));
         }
         let Origin::File { root, below, .. } = &job.origin else { return Ok(None) };
         let below = below.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Some(Place { root: root.clone(), below, base }))
+        Ok(Some(Destination { root: root.clone(), below, base }))
     }
 
     /// A file that the source would take for a recording, or for a sidecar, is not written.
-    fn refuse_what_the_source_reads(&self, job: &Job, place: &Place, suffix: &str) -> Result<(), NotWritten> {
+    fn refuse_what_the_source_reads(
+        &self,
+        job: &Job,
+        place: &Destination,
+        suffix: &str,
+    ) -> Result<(), NotWritten> {
         let name = place.name(1, suffix);
         let refused = |what: &str| {
             NotWritten::Refused(format!(
@@ -145,7 +150,7 @@ impl PluginFiles {
         Ok(())
     }
 
-    async fn write_at(&self, place: Place, job: &Job, file: File) -> Result<PathBuf, NotWritten> {
+    async fn write_at(&self, place: Destination, job: &Job, file: File) -> Result<PathBuf, NotWritten> {
         let folder = place.folder();
         let recording = job.recording.sha256.clone().unwrap_or_else(|| job.id.to_string());
         let sha256 = hex(&Sha256::digest(&file.bytes));
@@ -180,7 +185,7 @@ impl PluginFiles {
     /// Gives an unfinished file the first name that is free, or that of a file of `own`; returns its path.
     async fn give_free_name(
         &self,
-        place: &Arc<Place>,
+        place: &Arc<Destination>,
         suffix: &str,
         unnamed: Written,
         own: &[Written],

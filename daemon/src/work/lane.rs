@@ -1,6 +1,6 @@
 //! A lane carries out one duty: it takes jobs from the ledger as they fall due and works on a bounded number of them at a time.
 //!
-//! The sources share the free places (`places.rs`): a folder that receives 100,000 files leaves places for a message that comes after them.
+//! The sources share the free slots (`slots.rs`): a folder that receives 100,000 files leaves slots for a message that comes after them.
 //!
 //! The ledger is the queue. A lane holds in memory only the jobs that it works on, so 100,000 open jobs cost no memory; the next look into
 //! the ledger finds every other job that is due.
@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
-use super::places::{Places, Priorities};
+use super::slots::{Priorities, Slots};
 use crate::job::Duty;
 use crate::job::ledger::cancel::Dropped;
 use crate::job::ledger::due::{self, Lane, Owed};
@@ -35,7 +35,7 @@ pub struct Task {
 
 /// How many tasks of a lane may run, and whose go first. Read at every look into the ledger: a reload may change both, and then wakes the lane.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct LaneLimits {
     pub width: usize,
     pub priorities: Priorities,
 }
@@ -50,7 +50,7 @@ pub struct Terms {
 pub async fn run<W, F>(
     ledger: Ledger,
     lane: Lane,
-    terms: impl Fn() -> Terms,
+    terms: impl Fn() -> LaneLimits,
     stop: CancellationToken,
     work: W,
 ) -> Result<(), LedgerError>
@@ -61,15 +61,15 @@ where
     let mut woken = ledger.wakes(lane.duty);
     // The settle lane drops no task: a canceled job has to be settled like any other.
     let mut dropped = (lane.duty != Duty::Settle).then(|| ledger.dropped());
-    let Terms { width, priorities } = terms();
-    let places = Places::new(priorities, width);
-    let mut running = RunningTasks { ledger, lane, places, tasks: HashMap::new(), skipped: HashSet::new() };
+    let LaneLimits { width, priorities } = terms();
+    let slots = Slots::new(priorities, width);
+    let mut running = RunningTasks { ledger, lane, slots, tasks: HashMap::new(), skipped: HashSet::new() };
     let mut tasks: JoinSet<Worked> = JoinSet::new();
     let mut look = true;
     let mut next_due: Option<Timestamp> = None;
     loop {
-        let Terms { width, priorities } = terms();
-        running.places.reconfigure(priorities, width);
+        let LaneLimits { width, priorities } = terms();
+        running.slots.reconfigure(priorities, width);
         while look && !stop.is_cancelled() && tasks.len() < width {
             let found = running.look(width - tasks.len()).await?;
             (look, next_due) = (found.more, found.next);
@@ -112,7 +112,7 @@ where
 struct RunningTasks {
     ledger: Ledger,
     lane: Lane,
-    places: Places,
+    slots: Slots,
     /// The running tasks.
     tasks: HashMap<Id, RunningTask>,
     /// Jobs and pieces whose work panicked, or that a newer harkd wrote; the lane leaves them alone until the next start.
@@ -128,10 +128,10 @@ struct RunningTask {
 }
 
 /// What a look into the ledger found.
-struct Found {
-    /// The lane's places, after these tasks have theirs.
-    places: Places,
-    /// Due tasks, as many as the lane had free places.
+struct DueTasks {
+    /// The lane's slots, after these tasks have theirs.
+    slots: Slots,
+    /// Due tasks, as many as the lane had free slots.
     tasks: Vec<(Owed, Task)>,
     /// Rows that a newer harkd wrote.
     newer: Vec<(Owed, LedgerError)>,
@@ -144,21 +144,21 @@ struct Found {
 impl RunningTasks {
     /// Reads from the ledger what is due and not running yet, at most `room` tasks. One read does all of it, because each recording passes
     /// through here four times.
-    async fn look(&mut self, room: usize) -> Result<Found, LedgerError> {
+    async fn look(&mut self, room: usize) -> Result<DueTasks, LedgerError> {
         let tasks = self.tasks.values().map(|task| &task.owed);
         let busy: HashSet<Owed> = tasks.chain(&self.skipped).copied().collect();
         let mut taken: HashMap<String, usize> = HashMap::new();
         for task in self.tasks.values() {
             *taken.entry(task.source.clone()).or_default() += 1;
         }
-        let (lane, places) = (self.lane.clone(), self.places.clone());
+        let (lane, slots) = (self.lane.clone(), self.slots.clone());
         let look = move |connection: &Connection| {
             let due = due::due(connection, &lane, Timestamp::now(), busy.len() + room)?;
             let next = due.next.and_then(|millis| Timestamp::from_millisecond(millis).ok());
-            let mut places = places.clone();
-            let free = places.give(due.by_source, &busy, &taken);
-            let mut found = Found {
-                places,
+            let mut slots = slots.clone();
+            let free = slots.give(due.by_source, &busy, &taken);
+            let mut found = DueTasks {
+                slots,
                 tasks: Vec::with_capacity(free.len()),
                 newer: Vec::new(),
                 more: free.len() == room,
@@ -174,7 +174,7 @@ impl RunningTasks {
             Ok(found)
         };
         let found = self.ledger.read(look).await?;
-        self.places = found.places.clone();
+        self.slots = found.slots.clone();
         for (owed, error) in &found.newer {
             warn!(job = %owed.job, lane = self.lane.duty.as_str(), %error, "a job of a newer harkd is skipped");
             self.skipped.insert(*owed);

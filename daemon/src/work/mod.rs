@@ -12,7 +12,6 @@ mod open_files;
 mod ownership_check;
 pub mod partials;
 pub mod pipe;
-mod places;
 pub mod prepare;
 pub mod probed;
 mod recordings;
@@ -21,6 +20,7 @@ pub mod resolve;
 mod revisions;
 pub mod send;
 mod settings;
+mod slots;
 pub mod tasks;
 
 use std::path::PathBuf;
@@ -35,10 +35,10 @@ use tracing::info;
 
 pub use self::objects::Objects;
 pub use self::open_files::OpenFiles;
-use self::partials::Partials;
-pub use self::places::Priorities;
+use self::partials::WaitingPartials;
 pub use self::revisions::Revisions;
 pub use self::settings::Settings;
+pub use self::slots::Priorities;
 pub use self::tasks::InFlight;
 use crate::audio::Workers;
 use crate::broker::JetStream;
@@ -72,7 +72,7 @@ pub struct Tools {
     /// Tasks in flight at the service.
     pub tasks: Arc<InFlight>,
     pub pipeline: Arc<Pipeline>,
-    pub partials: Partials,
+    pub partials: WaitingPartials,
     /// The revisions of partials, by job.
     pub revisions: Revisions,
     pub files: Arc<OpenFiles>,

@@ -22,7 +22,7 @@ pub type Publish = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// The partials that wait for the plugins. Clones share them. Memory is bounded by the pieces under way: one partial each.
 #[derive(Clone)]
-pub struct Partials {
+pub struct WaitingPartials {
     pipeline: Arc<Pipeline>,
     ledger: Ledger,
     publish: Publish,
@@ -40,9 +40,9 @@ struct OfJob {
     processed: Arc<Notify>,
 }
 
-impl Partials {
+impl WaitingPartials {
     pub fn new(pipeline: Arc<Pipeline>, ledger: Ledger, publish: Publish) -> Self {
-        Partials { pipeline, ledger, publish, jobs: Arc::default() }
+        WaitingPartials { pipeline, ledger, publish, jobs: Arc::default() }
     }
 
     /// Takes a partial of a piece. Never blocks.

@@ -9,7 +9,7 @@ use super::{STARTING, Sources, Watched};
 use crate::config::{Config, DirectorySource, Source};
 use crate::daemon::tasks::{EssentialTasks, Stages};
 use crate::job::ledger::{LedgerError, pause};
-use crate::source::nats::Terms;
+use crate::source::nats::MessageRules;
 use crate::work::Settings;
 
 /// The longest wait for a source to take nothing in any more, before the one that follows it begins.
@@ -20,7 +20,7 @@ const BEGUN: Duration = Duration::from_secs(2);
 
 /// What another config makes of the sources.
 pub(in crate::daemon) struct Next {
-    terms: Terms,
+    terms: MessageRules,
     steps: BTreeMap<String, Step>,
 }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, Nats, Source};
 use crate::job::ledger::Ledger;
 use crate::share::{Claims, Fence};
 use crate::source::directory::Directory;
-use crate::source::nats::{self, Slots, Subject, Terms};
+use crate::source::nats::{self, MessageRules, Slots, Subject};
 use crate::source::switch::Switch;
 use crate::telemetry::metrics::Metrics;
 use crate::work::Settings;
@@ -23,7 +23,7 @@ pub(super) struct Handles {
     pub(super) connection: broker::JetStream,
     pub(super) nats: Nats,
     pub(super) state_directory: PathBuf,
-    pub(super) terms: Arc<RwLock<Arc<Terms>>>,
+    pub(super) terms: Arc<RwLock<Arc<MessageRules>>>,
     pub(super) metrics: Metrics,
 }
 
@@ -119,8 +119,8 @@ fn usd_per_hour(route: &str, config: &Config, settings: &Settings) -> f64 {
 }
 
 /// What all sources share of the config.
-pub(super) fn terms(config: &Config, settings: &Settings) -> Terms {
-    Terms {
+pub(super) fn terms(config: &Config, settings: &Settings) -> MessageRules {
+    MessageRules {
         allow: settings.allow_urls.clone(),
         unheeded: config.unheeded(),
         // Twice the number of recordings under way, so that no free request waits for a message; a larger number would keep messages from

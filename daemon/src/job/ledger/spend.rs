@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{LedgerError, sql};
-use crate::job::budget::{Refusal, date, day};
+use crate::job::budget::{OverBudget, date, day};
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Attempt, Budget, Failure, Job, Piece, Spent};
 
@@ -70,8 +70,8 @@ pub fn refusal(
     )?;
     let spent = Spent { daemon: daemon.max(0) as u64, source: source.max(0) as u64 };
     Ok(budget.refusal(&job.source, spent, reserved_micro, now).map(|refusal| match refusal {
-        Refusal::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
-        Refusal::AnyDay(fault) => PieceFact::Failed(Failure::for_good(fault)),
+        OverBudget::Today { fault, retry_in } => PieceFact::OverBudget { fault, retry_in },
+        OverBudget::AnyDay(fault) => PieceFact::Failed(Failure::for_good(fault)),
     }))
 }
 

@@ -54,13 +54,13 @@ impl Outbox {
                     trace!(job = %row.job, sequence = row.sequence, stream_seq, "stored");
                     break Delivered::Stored(stream_seq);
                 }
-                Err(Refusal::NotAppended(AppendError::OutOfOrder)) => {
+                Err(NotStored::NotAppended(AppendError::OutOfOrder)) => {
                     match Box::pin(self.last_if_ours(stream, &of_job, &row)).await? {
                         Last::Lost => break Delivered::Gone,
                         Last::Event(last) if last.sequence >= row.sequence => {
                             break Delivered::Stored(last.stream_seq);
                         }
-                        Last::Event(Stored { stream_seq: found, .. }) if found != expected => {
+                        Last::Event(NewestEvent { stream_seq: found, .. }) if found != expected => {
                             debug!(job = %row.job, sequence = row.sequence, expected, found, "stored events found");
                             expected = found;
                             continue;
@@ -72,16 +72,16 @@ impl Outbox {
                         Last::Unknown(reason) => reason,
                     }
                 }
-                Err(Refusal::NotAppended(error @ (AppendError::NoStream(_) | AppendError::TooLarge(_)))) => {
-                    Box::pin(self.check_stream()).await.err().unwrap_or_else(|| error.to_string())
-                }
-                Err(Refusal::NotAppended(error)) => {
+                Err(NotStored::NotAppended(
+                    error @ (AppendError::NoStream(_) | AppendError::TooLarge(_)),
+                )) => Box::pin(self.check_stream()).await.err().unwrap_or_else(|| error.to_string()),
+                Err(NotStored::NotAppended(error)) => {
                     if matches!(error, AppendError::Denied(_)) {
                         pause = pause.max(DENIED_PAUSE);
                     }
                     error.to_string()
                 }
-                Err(Refusal::Unfit(unfit)) => {
+                Err(NotStored::Unfit(unfit)) => {
                     match unfit {
                         Unfit::NoFrame(reason) => self.report_waiting(&reason),
                         Unfit::NoPlace(reason) if self.unfit.is_time() => {
@@ -108,10 +108,10 @@ impl Outbox {
         of_job: &str,
         expected: u64,
         fitted: &mut Fitted,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u64, NotStored> {
         // Without a connection the client would keep each try in memory, with its body, until it is connected again.
         if !self.jetstream.is_connected() {
-            return Err(Refusal::NotAppended(AppendError::NotNow(self.jetstream.no_connection())));
+            return Err(NotStored::NotAppended(AppendError::NotNow(self.jetstream.no_connection())));
         }
         let mut largest = self.largest.message(&self.jetstream);
         if fitted.largest != largest || fitted.body.is_empty() {
@@ -125,14 +125,14 @@ impl Outbox {
                 }
                 largest = self.largest.message(&self.jetstream);
                 let body = large::fit(&self.jetstream, &self.nats, row.job, &row.kind, &row.body, largest);
-                Box::pin(body).await.map_err(Refusal::Unfit)?
+                Box::pin(body).await.map_err(NotStored::Unfit)?
             };
             *fitted = Fitted { largest, body };
         }
         let headers = headers(&row.kind, &row.source, row.job, &row.sequence.to_string(), &row.time);
         let position = Position { stream: &self.nats.events_stream, of_job, expected };
         let appended = append(&self.jetstream, position, subject, headers, fitted.body.clone()).await;
-        appended.map_err(Refusal::NotAppended)
+        appended.map_err(NotStored::NotAppended)
     }
 
     /// Creates the stream again if it is gone, and asks for its limit, which may have changed. Many events need this at the same time, and
@@ -199,13 +199,15 @@ impl Outbox {
     }
 
     /// The job's newest event in the stream, whichever daemon owns the job.
-    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<Stored, String> {
+    async fn last_stored(&self, stream: &Stream, of_job: &str) -> Result<NewestEvent, String> {
         let last = self.jetstream.last_message(stream, of_job).await;
-        let Some(message) = last.map_err(|error| error.to_string())? else { return Ok(Stored::default()) };
+        let Some(message) = last.map_err(|error| error.to_string())? else {
+            return Ok(NewestEvent::default());
+        };
         if let Some(sequence) = sequence_of(&message.payload) {
             let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
             let kind = header("ce-type").and_then(|kind| kind.parse::<Kind>().ok());
-            return Ok(Stored {
+            return Ok(NewestEvent {
                 sequence,
                 stream_seq: message.sequence,
                 time: header("ce-time").map(str::to_owned),
@@ -216,7 +218,7 @@ impl Outbox {
         // event is somewhere before them; the next event is appended behind all of them.
         let numbered = stored_events(&self.jetstream, stream, of_job).await?;
         let (sequence, stream_seq) = (numbered.sequence, numbered.stream_seq);
-        Ok(Stored { sequence, stream_seq, ..Stored::default() })
+        Ok(NewestEvent { sequence, stream_seq, ..NewestEvent::default() })
     }
 
     fn report_waiting(&self, reason: &str) {
@@ -237,7 +239,7 @@ struct Fitted {
 }
 
 /// Why an event was not stored.
-enum Refusal {
+enum NotStored {
     /// It does not fit into a message.
     Unfit(Unfit),
     NotAppended(AppendError),
@@ -245,7 +247,7 @@ enum Refusal {
 
 /// The newest event that the stream has of a job.
 enum Last {
-    Event(Stored),
+    Event(NewestEvent),
     /// Another daemon owns the job: it may have stored the events, and the row is deleted.
     Lost,
     /// The stream or the bucket did not answer, for this reason.
@@ -254,7 +256,7 @@ enum Last {
 
 /// The newest event of a job in the stream; the default value if there is none.
 #[derive(Default)]
-struct Stored {
+struct NewestEvent {
     sequence: u64,
     stream_seq: u64,
     /// The value of its header `ce-time`.
@@ -263,7 +265,7 @@ struct Stored {
     is_end: bool,
 }
 
-impl Stored {
+impl NewestEvent {
     /// Whether another daemon has stored this event. `row`: an event of ours that is not acknowledged yet. `time`: of our own event with
     /// the same number as this one, if that is in the outbox. An event of ours stays in the outbox until its acknowledgement is in the
     /// ledger, and the events of a job are published one after the other. So an event of ours with the number of `row` or a higher one

@@ -71,7 +71,7 @@ impl Chain {
 
 /// Rows of a job set aside, to be read from the ledger and passed to [`Window::found`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct RowsToRead {
     pub(super) job: Uuid,
     /// Only rows with a higher sequence.
     pub(super) after: u64,
@@ -109,7 +109,7 @@ impl Window {
 
     /// The next rows to be read of a job set aside: if there is room, the rows behind an event that has left; or, with `tries`, an event
     /// that is due to be tried again at `now`.
-    pub(super) fn wanted(&mut self, tries: bool, now: Instant) -> Option<Wanted> {
+    pub(super) fn wanted(&mut self, tries: bool, now: Instant) -> Option<RowsToRead> {
         if self.has_room()
             && let Some(job) = self.behind.pop_front()
         {
@@ -127,9 +127,9 @@ impl Window {
         (self.tried.len() < TRIES).then_some(*at)
     }
 
-    fn rows_of(&self, job: Uuid, limit: usize) -> Option<Wanted> {
+    fn rows_of(&self, job: Uuid, limit: usize) -> Option<RowsToRead> {
         let after = *self.aside.get(&job)?;
-        Some(Wanted { job, after, until: self.cursor, limit })
+        Some(RowsToRead { job, after, until: self.cursor, limit })
     }
 
     /// Takes in rows that [`Window::wanted`] asked for. If there are none, the job has caught up with the cursor and is no longer set

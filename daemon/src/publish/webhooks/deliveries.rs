@@ -64,7 +64,7 @@ impl<M> Default for Effect<M> {
 
 /// The outcome of reading the next event of a backlog from the stream, and of sending it.
 #[derive(Debug)]
-pub enum Found {
+pub enum BacklogStep {
     /// The event at this stream sequence, with the answer to it.
     Event(u64, RequestResult),
     /// No event from the backlog's first sequence up to this one.
@@ -76,7 +76,7 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Deliveries<M> {
     schedule: Schedule,
-    chains: HashMap<Uuid, Chain<M>>,
+    chains: HashMap<Uuid, JobEvents<M>>,
     startable: VecDeque<Uuid>,
     backlogs: HashMap<Uuid, Backlog>,
     /// Jobs whose backlog is being worked on.
@@ -93,7 +93,7 @@ pub struct Deliveries<M> {
 
 /// Events of one job, oldest first.
 #[derive(Debug)]
-struct Chain<M> {
+struct JobEvents<M> {
     events: VecDeque<Event<M>>,
     busy: bool,
 }
@@ -140,7 +140,8 @@ impl<M: Clone> Deliveries<M> {
             self.changed = true;
             return;
         }
-        let chain = self.chains.entry(job).or_insert_with(|| Chain { events: VecDeque::new(), busy: false });
+        let chain =
+            self.chains.entry(job).or_insert_with(|| JobEvents { events: VecDeque::new(), busy: false });
         if chain.events.is_empty() && !chain.busy {
             self.startable.push_back(job);
         }
@@ -191,7 +192,7 @@ impl<M: Clone> Deliveries<M> {
             self.retry_early(now);
             return outcome;
         }
-        let Some(Chain { events, .. }) = self.chains.remove(&job) else { return outcome };
+        let Some(JobEvents { events, .. }) = self.chains.remove(&job) else { return outcome };
         if let (Some(first), Some(last)) = (events.front(), events.back()) {
             let mut backlog = Backlog {
                 job,
@@ -211,20 +212,20 @@ impl<M: Clone> Deliveries<M> {
     }
 
     /// Records what was found for a backlog, and the answer to it.
-    pub fn line_answered(&mut self, job: Uuid, found: Found, now: Timestamp) -> Effect<M> {
+    pub fn line_answered(&mut self, job: Uuid, found: BacklogStep, now: Timestamp) -> Effect<M> {
         self.busy.remove(&job);
         let Some(mut backlog) = self.backlogs.remove(&job) else { return Effect::default() };
         self.changed = true;
-        let was_taken = matches!(found, Found::Event(_, RequestResult::Taken));
+        let was_taken = matches!(found, BacklogStep::Event(_, RequestResult::Taken));
         let mut outcome = Effect::default();
         match found {
-            Found::Unknown(why) => {
+            BacklogStep::Unknown(why) => {
                 let answer = RequestResult::Unsent(why);
                 let next = self.schedule.after(&mut backlog.tries, &answer, now);
                 let next = self.after_early(&mut backlog, next, &answer);
                 outcome = self.schedule_next(&mut backlog, next, &answer, now);
             }
-            Found::Nothing { until } => {
+            BacklogStep::Nothing { until } => {
                 backlog.first = until + 1;
                 backlog.due = Some(now);
                 if backlog.last <= until {
@@ -234,7 +235,7 @@ impl<M: Clone> Deliveries<M> {
                     return outcome;
                 }
             }
-            Found::Event(sequence, answer) => {
+            BacklogStep::Event(sequence, answer) => {
                 backlog.first = sequence;
                 let next = self.schedule.after(&mut backlog.tries, &answer, now);
                 let next = self.after_early(&mut backlog, next, &answer);

@@ -15,7 +15,7 @@ use super::lease::{Candidate, Lease, Look};
 use super::record::Record;
 use super::request::{Receiver, Tested};
 use super::schedule::RequestResult;
-use super::session::{End, Session};
+use super::session::{Session, SessionEnd};
 use super::view::View;
 use super::{Command, Handles, Refusal, Reply};
 use crate::broker::large;
@@ -91,15 +91,15 @@ impl Delivery {
                     Ok(session) => session.run().await,
                     Err(reason) => {
                         self.trouble(&reason);
-                        End::Anew(reason)
+                        SessionEnd::Anew(reason)
                     }
                 },
             };
             match end {
-                End::Stop => return true,
-                End::Lost => return false,
-                End::Resumed => {}
-                End::Paused => {
+                SessionEnd::Stop => return true,
+                SessionEnd::Lost => return false,
+                SessionEnd::Resumed => {}
+                SessionEnd::Paused => {
                     let why = lease.record.paused.as_ref().map(|paused| paused.why.as_str());
                     let webhook = &self.webhook.name;
                     warn!(
@@ -108,7 +108,7 @@ impl Delivery {
                         "the webhook is paused and loses nothing; once its receiver takes events again, run harkd webhooks resume"
                     );
                 }
-                End::Anew(reason) => {
+                SessionEnd::Anew(reason) => {
                     debug!(webhook = self.webhook.name, reason, "the deliveries begin anew");
                     if self.stop.is_cancelled() {
                         return true;
@@ -142,11 +142,11 @@ impl Delivery {
     }
 
     /// Holds the lease until an operator resumes the webhook.
-    async fn pause(&mut self, lease: &mut Lease) -> End {
+    async fn pause(&mut self, lease: &mut Lease) -> SessionEnd {
         let mut reader = None;
         loop {
             if self.stop.is_cancelled() {
-                return End::Stop;
+                return SessionEnd::Stop;
             }
             if reader.is_none() {
                 let handles = &self.handles;
@@ -191,12 +191,12 @@ impl Delivery {
             }
             match stored {
                 Ok(true) => {}
-                Ok(false) => return End::Lost,
+                Ok(false) => return SessionEnd::Lost,
                 Err(unconfirmed) => self.trouble(&unconfirmed.to_string()),
             }
             if lease.record.paused.is_none() {
                 info!(webhook = self.webhook.name, "an operator has resumed the webhook");
-                return End::Resumed;
+                return SessionEnd::Resumed;
             }
         }
     }

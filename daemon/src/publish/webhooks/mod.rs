@@ -97,13 +97,13 @@ pub struct Webhooks(Arc<Shared>);
 
 struct Shared {
     handles: Arc<Handles>,
-    wanted: watch::Sender<Vec<Wanted>>,
-    running: Mutex<Vec<Shown>>,
+    wanted: watch::Sender<Vec<ConfiguredWebhook>>,
+    running: Mutex<Vec<KnownWebhook>>,
 }
 
 /// A webhook of the config with its secrets as they are now.
 #[derive(Clone)]
-struct Wanted {
+struct ConfiguredWebhook {
     webhook: Webhook,
     secrets: Vec<Secret>,
     receiver: Arc<Receiver>,
@@ -112,14 +112,14 @@ struct Wanted {
 }
 
 /// What the handle knows of a running webhook.
-struct Shown {
+struct KnownWebhook {
     view: Arc<Mutex<View>>,
     commands: mpsc::Sender<Command>,
 }
 
 /// A running task.
 struct Running {
-    wanted: Wanted,
+    wanted: ConfiguredWebhook,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
@@ -157,7 +157,7 @@ impl Webhooks {
                 _ => {
                     let timeout = self.0.handles.schedule.timeout;
                     let receiver = Arc::new(Receiver::new(webhook, &secrets, timeout)?);
-                    Wanted { webhook: webhook.clone(), secrets, receiver, began }
+                    ConfiguredWebhook { webhook: webhook.clone(), secrets, receiver, began }
                 }
             });
         }
@@ -244,8 +244,8 @@ impl Webhooks {
         answer.await.unwrap_or(Err(Refusal::NotNow))
     }
 
-    fn start(&self, wanted: Wanted, ends: &CancellationToken) -> Running {
-        let Wanted { webhook, receiver, began, .. } = wanted.clone();
+    fn start(&self, wanted: ConfiguredWebhook, ends: &CancellationToken) -> Running {
+        let ConfiguredWebhook { webhook, receiver, began, .. } = wanted.clone();
         let (sender, commands) = mpsc::channel(COMMANDS);
         let view = View {
             name: webhook.name.clone(),
@@ -255,7 +255,7 @@ impl Webhooks {
             ..View::default()
         };
         let view = Arc::new(Mutex::new(view));
-        self.0.running.lock().push(Shown { view: Arc::clone(&view), commands: sender });
+        self.0.running.lock().push(KnownWebhook { view: Arc::clone(&view), commands: sender });
         let stop = ends.child_token();
         let delivery = Delivery {
             handles: Arc::clone(&self.0.handles),
@@ -273,7 +273,7 @@ impl Webhooks {
     }
 
     /// Stops these webhooks, and waits until each has released its lease and its unacknowledged events. `now`: the webhooks of the config.
-    async fn end(&self, over: Vec<Running>, now: &[Wanted]) {
+    async fn end(&self, over: Vec<Running>, now: &[ConfiguredWebhook]) {
         over.iter().for_each(|running| running.stop.cancel());
         for Running { wanted, task, .. } in over {
             let name = &wanted.webhook.name;

@@ -18,8 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::gather::{GATHERED, Gathering};
-use self::sending::{Answered, Sent};
-use super::deliveries::{Deliveries, Effect, Event, Found, why};
+use self::sending::{FinishedRequest, RequestOutcome};
+use super::deliveries::{BacklogStep, Deliveries, Effect, Event, why};
 use super::delivery::Delivery;
 use super::event_reader::{EventReader, Fed};
 use super::lease::Lease;
@@ -41,7 +41,7 @@ const STORE_AGAIN: Duration = Duration::from_secs(1);
 const PARTING: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
-pub enum End {
+pub enum SessionEnd {
     /// The daemon stops, or the webhook is changed or removed.
     Stop,
     /// The webhook is paused; the record has the reason.
@@ -64,14 +64,14 @@ enum Stored {
     Lost,
 }
 
-type Held = Event<jetstream::Message>;
+type HeldEvent = Event<jetstream::Message>;
 
 pub struct Session<'a> {
     delivery: &'a mut Delivery,
     lease: &'a mut Lease,
     reader: EventReader,
     deliveries: Deliveries<jetstream::Message>,
-    running: JoinSet<Sent>,
+    running: JoinSet<FinishedRequest>,
     /// The number of the next delivery of the consumer.
     expected: u64,
     gathering: Option<Gathering>,
@@ -107,22 +107,22 @@ impl<'a> Session<'a> {
     }
 
     /// Delivers until it ends, and gives back what was not delivered.
-    pub async fn run(mut self) -> End {
+    pub async fn run(mut self) -> SessionEnd {
         let end = self.pump().await;
         let grace = match end {
-            End::Stop if self.delivery.ends.is_cancelled() => PARTING,
+            SessionEnd::Stop if self.delivery.ends.is_cancelled() => PARTING,
             _ => self.delivery.handles.schedule.timeout,
         };
         let deadline = Instant::now() + grace;
         while let Ok(Some(answered)) = tokio::time::timeout_at(deadline, self.running.join_next()).await {
             self.answered(answered).await;
         }
-        if !matches!(end, End::Lost) {
+        if !matches!(end, SessionEnd::Lost) {
             self.store().await;
         }
         self.reader.close().await;
         // In the order of the stream, in which the server hands them out again.
-        let mut held: Vec<&Held> = self.deliveries.held().collect();
+        let mut held: Vec<&HeldEvent> = self.deliveries.held().collect();
         held.extend(self.gathering.iter().flat_map(|gathering| gathering.events.values()));
         held.sort_by_key(|event| event.sequence);
         for event in held {
@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
         end
     }
 
-    async fn pump(&mut self) -> End {
+    async fn pump(&mut self) -> SessionEnd {
         let mut ticks = interval(self.delivery.handles.nats.ack_wait / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
@@ -141,10 +141,10 @@ impl<'a> Session<'a> {
                 && Instant::now() >= self.store_at
                 && self.store().await == Stored::Lost
             {
-                return End::Lost;
+                return SessionEnd::Lost;
             }
             if self.paused.is_some() && self.running.is_empty() && self.deliveries.to_store().is_none() {
-                return End::Paused;
+                return SessionEnd::Paused;
             }
             self.start();
             let room = match &self.gathering {
@@ -154,27 +154,27 @@ impl<'a> Session<'a> {
                 None => self.deliveries.room(self.reader.largest()),
             };
             if let Err(reason) = self.reader.ask(room).await {
-                return End::Anew(reason);
+                return SessionEnd::Anew(reason);
             }
             self.show();
             let wake = self.wakes_at();
             tokio::select! {
                 fed = self.reader.next() => match fed {
-                    Fed::Event(message) => if let Err(reason) = self.fed(*message).await { return End::Anew(reason) },
+                    Fed::Event(message) => if let Err(reason) = self.fed(*message).await { return SessionEnd::Anew(reason) },
                     Fed::End => {}
-                    Fed::Failed(reason) => return End::Anew(reason),
+                    Fed::Failed(reason) => return SessionEnd::Anew(reason),
                 },
                 Some(answered) = self.running.join_next() => self.answered(answered).await,
                 _ = ticks.tick() => match self.tick().await {
-                    Ok(Stored::Lost) => return End::Lost,
+                    Ok(Stored::Lost) => return SessionEnd::Lost,
                     Ok(_) => {}
-                    Err(reason) => return End::Anew(reason),
+                    Err(reason) => return SessionEnd::Anew(reason),
                 },
                 Some(command) = self.delivery.commands.recv() => if self.heard(command).await == Stored::Lost {
-                    return End::Lost;
+                    return SessionEnd::Lost;
                 },
                 () = sleep_until(wake) => {}
-                () = self.delivery.stop.cancelled() => return End::Stop,
+                () = self.delivery.stop.cancelled() => return SessionEnd::Stop,
             }
         }
     }
@@ -206,9 +206,9 @@ impl<'a> Session<'a> {
         if self.deliveries.to_store().is_some() { wake.min(self.store_at.max(now)) } else { wake }
     }
 
-    async fn answered(&mut self, sent: Result<Sent, tokio::task::JoinError>) {
+    async fn answered(&mut self, sent: Result<FinishedRequest, tokio::task::JoinError>) {
         let now = Timestamp::now();
-        let Sent { job, answered, lacks_segments } = match sent {
+        let FinishedRequest { job, answered, lacks_segments } = match sent {
             Ok(sent) => sent,
             Err(error) => {
                 // The job stays busy until the next session.
@@ -217,12 +217,12 @@ impl<'a> Session<'a> {
             }
         };
         let (outcome, answer) = match answered {
-            Answered::Held(answer) => (self.deliveries.held_answered(job, &answer, now), answer),
-            Answered::Backlog(found) => {
+            RequestOutcome::Held(answer) => (self.deliveries.held_answered(job, &answer, now), answer),
+            RequestOutcome::Backlog(found) => {
                 let answer = match &found {
-                    Found::Event(_, answer) => answer.clone(),
-                    Found::Nothing { .. } => RequestResult::Unsent("the stream has removed it".into()),
-                    Found::Unknown(reason) => RequestResult::Unsent(reason.clone()),
+                    BacklogStep::Event(_, answer) => answer.clone(),
+                    BacklogStep::Nothing { .. } => RequestResult::Unsent("the stream has removed it".into()),
+                    BacklogStep::Unknown(reason) => RequestResult::Unsent(reason.clone()),
                 };
                 (self.deliveries.line_answered(job, found, now), answer)
             }
@@ -249,7 +249,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn acknowledge(&mut self, event: &Held) {
+    async fn acknowledge(&mut self, event: &HeldEvent) {
         self.done.insert(event.sequence);
         if self.done.len() > REMEMBERED {
             self.done.pop_first();

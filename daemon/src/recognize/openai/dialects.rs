@@ -76,7 +76,7 @@ struct Chunk {
 
 #[derive(Debug, Deserialize)]
 struct ChunkChoice {
-    delta: Content,
+    delta: MessageContent,
     finish_reason: Option<String>,
 }
 
@@ -87,12 +87,12 @@ struct Completion {
 
 #[derive(Debug, Deserialize)]
 struct Choice {
-    message: Content,
+    message: MessageContent,
     finish_reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Content {
+struct MessageContent {
     content: Option<String>,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Form {
 
 /// A part of a form that a server may refuse.
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum OptionalField {
     Words,
     Verbose,
     Begun,
@@ -32,56 +32,64 @@ enum Part {
     AudioUrl,
 }
 
-impl Part {
+impl OptionalField {
     /// In the order in which they are left out where a refusal does not say which one is meant.
-    const ALL: [Part; 5] = [Part::Words, Part::Verbose, Part::Begun, Part::Stream, Part::AudioUrl];
+    const ALL: [OptionalField; 5] = [
+        OptionalField::Words,
+        OptionalField::Verbose,
+        OptionalField::Begun,
+        OptionalField::Stream,
+        OptionalField::AudioUrl,
+    ];
 
     /// What a refusal of this part says.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Part::Words => &["timestamp_granularities", "word"],
-            Part::Verbose => &["verbose_json", "response_format"],
-            Part::Begun => &["continue_final_message", "add_generation_prompt", "final message", "assistant"],
-            Part::Stream => &["stream"],
-            Part::AudioUrl => &["audio_url", "input_audio", "content part", "content[].type"],
+            OptionalField::Words => &["timestamp_granularities", "word"],
+            OptionalField::Verbose => &["verbose_json", "response_format"],
+            OptionalField::Begun => {
+                &["continue_final_message", "add_generation_prompt", "final message", "assistant"]
+            }
+            OptionalField::Stream => &["stream"],
+            OptionalField::AudioUrl => &["audio_url", "input_audio", "content part", "content[].type"],
         }
     }
 
     fn of(self, form: &mut Form) -> &mut bool {
         match self {
-            Part::Words => &mut form.words,
-            Part::Verbose => &mut form.verbose,
-            Part::Begun => &mut form.begun,
-            Part::Stream => &mut form.stream,
-            Part::AudioUrl => &mut form.audio_url,
+            OptionalField::Words => &mut form.words,
+            OptionalField::Verbose => &mut form.verbose,
+            OptionalField::Begun => &mut form.begun,
+            OptionalField::Stream => &mut form.stream,
+            OptionalField::AudioUrl => &mut form.audio_url,
         }
     }
 }
 
 impl Form {
-    fn has(mut self, part: Part) -> bool {
+    fn has(mut self, part: OptionalField) -> bool {
         // A verbose answer is not streamed, and no other one has words.
         let hidden = match part {
-            Part::Stream => self.verbose,
-            Part::Words => !self.verbose,
-            Part::Verbose | Part::Begun | Part::AudioUrl => false,
+            OptionalField::Stream => self.verbose,
+            OptionalField::Words => !self.verbose,
+            OptionalField::Verbose | OptionalField::Begun | OptionalField::AudioUrl => false,
         };
         *part.of(&mut self) && !hidden
     }
 
-    fn without(mut self, part: Part) -> Form {
+    fn without(mut self, part: OptionalField) -> Form {
         *part.of(&mut self) = false;
         self
     }
 
     /// Whether the answer is asked for as a stream.
     pub(super) fn streams(self) -> bool {
-        self.has(Part::Stream)
+        self.has(OptionalField::Stream)
     }
 
     /// Whether the times of words are asked for.
     pub(super) fn has_words(self) -> bool {
-        self.has(Part::Words)
+        self.has(OptionalField::Words)
     }
 }
 
@@ -133,7 +141,7 @@ impl Forms {
             return None;
         }
         let said = refusal.message.to_ascii_lowercase();
-        let mut parts = Part::ALL.into_iter().filter(|part| form.has(*part));
+        let mut parts = OptionalField::ALL.into_iter().filter(|part| form.has(*part));
         let named = parts.clone().find(|part| part.words().iter().any(|word| said.contains(word)));
         // A server that has answered this form before means the audio.
         let is_news = !self.0.lock().answered.contains(&form);
@@ -143,7 +151,7 @@ impl Forms {
     /// Records that the server answered `form` after it had refused the additional parts of `wanted`.
     pub(super) fn worked(&self, wanted: Form, form: Form) {
         let mut known = self.0.lock();
-        for part in Part::ALL {
+        for part in OptionalField::ALL {
             if *part.of(&mut wanted.clone()) && !*part.of(&mut form.clone()) {
                 *part.of(&mut known.refused) = true;
             }

@@ -9,7 +9,7 @@ use reqwest::Response;
 
 use super::dialects::{self, Finish, Message, Transcription};
 use super::prefix::{Parsed, Prefix};
-use super::segments::{Part, believable, believable_words};
+use super::segments::{TimedText, believable, believable_words};
 use super::{Detects, Failed, language};
 use crate::job::Transcript;
 use crate::recognize::error::{Error, LONGEST_RAW};
@@ -51,14 +51,14 @@ pub(super) struct Incoming {
     segments: Vec<dialects::Timed>,
     words: Option<Vec<dialects::TimedWord>>,
     truncated: bool,
-    end: End,
+    end: AnswerEnd,
     /// The answer as received, kept for an attempt that fails.
     raw: Vec<u8>,
 }
 
 /// How far an answer is.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum End {
+enum AnswerEnd {
     #[default]
     NotYet,
     /// The text may be complete: the body may end here, or go on.
@@ -115,7 +115,7 @@ impl Incoming {
                 if self.text.len() > LONGEST_TEXT {
                     return Err(Error::unreadable("the text is longer than anybody says in a piece").into());
                 }
-                if self.end == End::Certain {
+                if self.end == AnswerEnd::Certain {
                     return self.finish();
                 }
             }
@@ -128,7 +128,7 @@ impl Incoming {
     pub(super) fn take_event(&mut self, event: &Event) -> Result<bool, Failed> {
         let before = self.text.len();
         match event.data.trim() {
-            "[DONE]" => self.end = End::Certain,
+            "[DONE]" => self.end = AnswerEnd::Certain,
             "" => {}
             data => self.take(dialects::read(data.as_bytes())?)?,
         }
@@ -169,7 +169,7 @@ impl Incoming {
         let held = self.prefix.end();
         self.told(held);
         self.truncated |= truncated;
-        self.end = if may_go_on { End::Perhaps } else { End::Certain };
+        self.end = if may_go_on { AnswerEnd::Perhaps } else { AnswerEnd::Certain };
         self.prefix.next_part();
     }
 
@@ -179,7 +179,7 @@ impl Incoming {
         self.add(&text);
         self.language = self.language.take().or(detected_language).or(language);
         (self.segments, self.words) = (segments.unwrap_or_default(), words);
-        self.end = End::Certain;
+        self.end = AnswerEnd::Certain;
     }
 
     /// The body has ended, or the server has told the end.
@@ -188,8 +188,8 @@ impl Incoming {
         self.told(held);
         let message = "the answer ended before the server said that it was done";
         match self.end {
-            End::NotYet => Err(Error::open("EndedWithoutStop", message).into()),
-            End::Perhaps | End::Certain => Ok(()),
+            AnswerEnd::NotYet => Err(Error::open("EndedWithoutStop", message).into()),
+            AnswerEnd::Perhaps | AnswerEnd::Certain => Ok(()),
         }
     }
 
@@ -210,7 +210,7 @@ impl Incoming {
             // Without speech there is no segment.
             _ if text.is_empty() => Vec::new(),
             Some(parts) => {
-                let segment = |Part { begin_ms, end_ms, text, words }| Segment {
+                let segment = |TimedText { begin_ms, end_ms, text, words }| Segment {
                     begin_ms: Some(begin_ms),
                     end_ms: Some(end_ms),
                     timing: Timing::Service,

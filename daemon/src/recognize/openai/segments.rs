@@ -7,7 +7,7 @@ use super::dialects::{Timed, TimedWord};
 
 /// A part of the text with its times within the audio that was sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct TimedText {
     pub(super) begin_ms: u64,
     pub(super) end_ms: u64,
     pub(super) text: String,
@@ -85,7 +85,7 @@ pub(super) fn believable(
     segments: Vec<Timed>,
     words: Option<&[TimedWord]>,
     duration_ms: Option<u64>,
-) -> Option<Vec<Part>> {
+) -> Option<Vec<TimedText>> {
     let clock = Clock { unit: unit(segments.iter().map(|segment| segment.end)), duration_ms };
     let mut parts = Vec::new();
     for Timed { start, end, text, words } in segments {
@@ -93,7 +93,7 @@ pub(super) fn believable(
         let text = text.trim();
         if !text.is_empty() {
             let words = words.map(|words| clock.words(&words));
-            parts.push(Part { begin_ms, end_ms, text: text.to_owned(), words });
+            parts.push(TimedText { begin_ms, end_ms, text: text.to_owned(), words });
         }
     }
     if let Some(words) = words.filter(|_| parts.iter().all(|part| part.words.is_none())) {
@@ -108,14 +108,14 @@ pub(super) fn believable_words(words: &[TimedWord], duration_ms: Option<u64>) ->
 }
 
 /// Gives each word to the last segment that begins before the word's middle.
-fn share_out(words: Vec<Word>, parts: &mut [Part]) {
+fn share_out(words: Vec<Word>, parts: &mut [TimedText]) {
     for part in parts.iter_mut() {
         part.words = Some(Vec::new());
     }
     for word in words {
         let middle = word.begin_ms.midpoint(word.end_ms);
         let at = parts.iter().rposition(|part| part.begin_ms <= middle).unwrap_or(0);
-        if let Some(Part { words: Some(of_part), .. }) = parts.get_mut(at) {
+        if let Some(TimedText { words: Some(of_part), .. }) = parts.get_mut(at) {
             of_part.push(word);
         }
     }
@@ -170,9 +170,9 @@ mod tests {
         TimedWord { start: Some(start), end: Some(end), word: word.into() }
     }
 
-    fn shown(parts: Option<Vec<Part>>) -> Vec<Vec<(u64, u64, String)>> {
+    fn shown(parts: Option<Vec<TimedText>>) -> Vec<Vec<(u64, u64, String)>> {
         let of = |word: Word| (word.begin_ms, word.end_ms, word.text);
-        let words = |part: Part| part.words.unwrap().into_iter().map(of).collect();
+        let words = |part: TimedText| part.words.unwrap().into_iter().map(of).collect();
         parts.unwrap().into_iter().map(words).collect()
     }
 

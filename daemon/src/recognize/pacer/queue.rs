@@ -13,52 +13,52 @@ const BEFORE_AN_ARCHIVE: u32 = 7;
 
 /// The requests that wait: by the priority of their source, then in the order of arrival.
 #[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<Waiting>);
+pub(super) struct Queue(Mutex<WaitingRequests>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingRequests {
     /// Each with the signal that it is first.
-    requests: BTreeMap<Ticket, Arc<Notify>>,
+    requests: BTreeMap<Rank, Arc<Notify>>,
     arrivals: u64,
     /// How many went before the oldest archive since the last one.
     before_an_archive: u32,
 }
 
-type Ticket = (Priority, u64);
+type Rank = (Priority, u64);
 
-impl Waiting {
-    fn first(&self) -> Option<Ticket> {
+impl WaitingRequests {
+    fn first(&self) -> Option<Rank> {
         let archive = || self.requests.range((Priority::Archive, 0)..).next();
         let is_archives_turn = self.before_an_archive >= BEFORE_AN_ARCHIVE;
         let first = is_archives_turn.then(archive).flatten().or(self.requests.iter().next());
-        first.map(|(ticket, _)| *ticket)
+        first.map(|(rank, _)| *rank)
     }
 }
 
 /// A place in the queue, left when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct QueuePlace<'a> {
     queue: &'a Queue,
-    ticket: Ticket,
+    rank: Rank,
     signal: Arc<Notify>,
 }
 
 impl Queue {
     /// Takes the last place of a priority.
-    pub(super) fn enter(&self, priority: Priority) -> Place<'_> {
+    pub(super) fn enter(&self, priority: Priority) -> QueuePlace<'_> {
         let signal = Arc::new(Notify::new());
         let mut waiting = self.0.lock();
-        let ticket = (priority, waiting.arrivals);
+        let rank = (priority, waiting.arrivals);
         waiting.arrivals += 1;
-        waiting.requests.insert(ticket, Arc::clone(&signal));
-        Place { queue: self, ticket, signal }
+        waiting.requests.insert(rank, Arc::clone(&signal));
+        QueuePlace { queue: self, rank, signal }
     }
 }
 
-impl Place<'_> {
+impl QueuePlace<'_> {
     /// Whether it is this place's turn. A later arrival of a higher priority may come first again.
     pub(super) fn is_first(&self) -> bool {
-        self.queue.0.lock().first() == Some(self.ticket)
+        self.queue.0.lock().first() == Some(self.rank)
     }
 
     /// Waits until it is this place's turn.
@@ -71,7 +71,7 @@ impl Place<'_> {
     /// Leaves the queue with what it waited for.
     pub(super) fn served(self) {
         let mut waiting = self.queue.0.lock();
-        if self.ticket.0 == Priority::Archive {
+        if self.rank.0 == Priority::Archive {
             waiting.before_an_archive = 0;
         } else if waiting.requests.range((Priority::Archive, 0)..).next().is_some() {
             waiting.before_an_archive += 1;
@@ -79,10 +79,10 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut waiting = self.queue.0.lock();
-        waiting.requests.remove(&self.ticket);
+        waiting.requests.remove(&self.rank);
         if let Some(first) = waiting.first()
             && let Some(signal) = waiting.requests.get(&first)
         {
@@ -100,9 +100,9 @@ mod tests {
         let queue = Queue::default();
         let mut places: Vec<_> = priorities.iter().map(|priority| queue.enter(*priority)).collect();
         let mut served = Vec::new();
-        while let Some(first) = places.iter().position(Place::is_first) {
+        while let Some(first) = places.iter().position(QueuePlace::is_first) {
             let place = places.remove(first);
-            served.push(place.ticket.0);
+            served.push(place.rank.0);
             place.served();
         }
         assert!(places.is_empty());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::context::blocking;
-use super::put_away::{Fate, HeardFile, NotPutAway, PutAway, carry_out};
+use super::put_away::{FileFate, HeardFile, NotPutAway, PutAway, carry_out};
 use crate::job::ledger::written::Written;
 use crate::job::{Job, Origin};
 
@@ -19,5 +19,5 @@ pub async fn delete_written(job: &Job, file: Written) -> Result<PutAway, NotPutA
     };
     let below = file.folder.strip_prefix(&root).unwrap_or(Path::new("")).join(&file.name);
     let heard = HeardFile { job: file.job, identity: file.identity, sha256: file.sha256, was_missed: false };
-    blocking(move || carry_out(&Fate::Delete, &root, &below, &heard)).await?
+    blocking(move || carry_out(&FileFate::Delete, &root, &below, &heard)).await?
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::context::{Context, blocking};
-use super::put_away::{Fate, HeardFile, NotPutAway, PutAway, carry_out};
+use super::put_away::{FileFate, HeardFile, NotPutAway, PutAway, carry_out};
 use super::sidecar;
 use crate::config::{DirectorySource, WhenDone};
 use crate::job::ledger::files::{self, Known};
@@ -21,7 +21,8 @@ use crate::job::{Job, Origin};
 pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> Result<bool, NotPutAway> {
     let Origin::File { root, below, identity } = &job.origin else { return Ok(false) };
     // A recording that was recognized again may lie there already.
-    let fate = fate(&context.config, failed).filter(|fate| !matches!(fate, Fate::Move(done) if done == root));
+    let fate =
+        fate(&context.config, failed).filter(|fate| !matches!(fate, FileFate::Move(done) if done == root));
     let Some(fate) = fate else { return Ok(false) };
     let heard = HeardFile {
         job: job.id,
@@ -67,13 +68,13 @@ pub(super) async fn settle(context: &Arc<Context>, job: &Job, failed: bool) -> R
     context.write(note).await?;
     // A person may have moved an absent recording and be about to move its sidecar: the daemon does not delete that sidecar.
     let is_gone = matches!(outcome, PutAway::Gone { .. });
-    let goes = is_gone || (outcome == PutAway::Absent && matches!(fate, Fate::Move(_)));
+    let goes = is_gone || (outcome == PutAway::Absent && matches!(fate, FileFate::Move(_)));
     if let Some(sidecar) = job.sidecar.clone().filter(|_| goes) {
         let context = Arc::clone(context);
         let (fate, root, below) = (fate.clone(), root.clone(), below.clone());
         blocking(move || sidecar::put_away(&context, &fate, &root, &below, id, &sidecar)).await?;
     }
-    if let (true, Fate::Move(done)) = (goes, &fate) {
+    if let (true, FileFate::Move(done)) = (goes, &fate) {
         move_written(context, job, &root, &below, done).await?;
     }
     // If another file is at the path, the file that was heard may have moved to another name as well.
@@ -100,7 +101,7 @@ async fn move_written(
             sha256: file.sha256.clone(),
             was_missed: false,
         };
-        let (fate, root, below) = (Fate::Move(done.to_owned()), root.to_owned(), parent.join(&file.name));
+        let (fate, root, below) = (FileFate::Move(done.to_owned()), root.to_owned(), parent.join(&file.name));
         let path = root.join(&below);
         match blocking(move || carry_out(&fate, &root, &below, &heard)).await? {
             Ok(PutAway::Gone { .. }) => {
@@ -122,13 +123,13 @@ async fn move_written(
 
 /// What to do with a file; `None`: it is kept. A recording whose job failed is never deleted, because it may be the only copy: it is moved
 /// to `failed_directory` if that is configured, and else it stays.
-fn fate(config: &DirectorySource, failed: bool) -> Option<Fate> {
+fn fate(config: &DirectorySource, failed: bool) -> Option<FileFate> {
     let directory: &PathBuf = if failed { &config.failed_directory } else { &config.done_directory };
     match config.when_done {
         WhenDone::Keep => None,
-        WhenDone::Delete if !failed => Some(Fate::Delete),
+        WhenDone::Delete if !failed => Some(FileFate::Delete),
         WhenDone::Move | WhenDone::Delete => {
-            (!directory.as_os_str().is_empty()).then(|| Fate::Move(directory.clone()))
+            (!directory.as_os_str().is_empty()).then(|| FileFate::Move(directory.clone()))
         }
     }
 }

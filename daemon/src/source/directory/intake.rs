@@ -19,7 +19,7 @@ use super::context::Context;
 use super::found::Found;
 use super::not_recognized::Reason;
 use super::sidecar::RecordingMetadata;
-use super::standing_still::Ready;
+use super::standing_still::SettledFile;
 use crate::job::ledger::files::{self, Known};
 use crate::job::ledger::{LedgerError, forgotten_files, jobs};
 use crate::job::{FileIdentity, Job, Origin, Stage};
@@ -28,7 +28,7 @@ use crate::job::{FileIdentity, Job, Origin, Stage};
 #[derive(Debug, Clone)]
 pub(super) struct Hashed {
     /// The file as it was before and after the reading.
-    pub ready: Ready,
+    pub ready: SettledFile,
     /// Lower-case hex of its bytes.
     pub sha256: String,
     /// What its name and its sidecar tell.
@@ -39,7 +39,7 @@ pub(super) struct Hashed {
 
 /// What a file turned out to be after it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum ReadOutcome {
     /// A new recording.
     Job(Uuid),
     /// A known file.
@@ -57,12 +57,12 @@ pub(super) fn take_in(
     context: &Context,
     file: &Hashed,
     absences: &Absences,
-) -> Result<Taken, LedgerError> {
-    let Hashed { ready: Ready { file: found, seen, .. }, sha256, recording_metadata, vacated } = file;
+) -> Result<ReadOutcome, LedgerError> {
+    let Hashed { ready: SettledFile { file: found, seen, .. }, sha256, recording_metadata, vacated } = file;
     let identity = found.stamp.identity;
     let at = files::at_path(connection, context.source(), &found.path)?;
     if at.iter().any(|known| known.identity == identity) {
-        return Ok(Taken::Raced);
+        return Ok(ReadOutcome::Raced);
     }
     for known in at.iter().filter(|known| !absences.is_before(known.id, *seen)) {
         if known.sha256.as_ref() == Some(sha256) {
@@ -70,19 +70,19 @@ pub(super) fn take_in(
             if known.identity.inode == identity.inode || !is_being_put_away(connection, context, known)? {
                 place(connection, context, known, &found.path, identity)?;
                 let is_heard = known.job.is_some();
-                return Ok(Taken::NotRecognized(if is_heard { Reason::Same } else { Reason::Skipped }));
+                return Ok(ReadOutcome::NotRecognized(if is_heard { Reason::Same } else { Reason::Skipped }));
             }
         } else if known.was_skipped_unread() && known.identity.size == identity.size {
             // The file was touched, as far as its size shows: its former bytes were never read. From now on its hash can be compared.
             let known = Known { identity, sha256: Some(sha256.clone()), ..known.clone() };
             files::update(connection, &known)?;
-            return Ok(Taken::NotRecognized(Reason::Skipped));
+            return Ok(ReadOutcome::NotRecognized(Reason::Skipped));
         }
     }
     for old in vacated {
         let is_elsewhere = old.path != found.path;
         if is_elsewhere && matches!(take_from(connection, context, old, found)?, Moved::Here { .. }) {
-            return Ok(Taken::NotRecognized(Reason::Same));
+            return Ok(ReadOutcome::NotRecognized(Reason::Same));
         }
     }
     // Two names of a new file (hard links) may be read together; the next look finds that this is the second one.
@@ -90,10 +90,10 @@ pub(super) fn take_in(
         .iter()
         .any(|known| known.identity == identity)
     {
-        return Ok(Taken::Raced);
+        return Ok(ReadOutcome::Raced);
     }
     if forgotten_files::is_touched(connection, context.source(), &identity, sha256)? {
-        return Ok(Taken::NotRecognized(Reason::Same));
+        return Ok(ReadOutcome::NotRecognized(Reason::Same));
     }
     let mut job = job(context, found, sha256, recording_metadata);
     jobs::insert(connection, &mut job, recording_metadata.warnings.clone())?;
@@ -108,7 +108,7 @@ pub(super) fn take_in(
             files::insert(connection, context.source(), &found.path, identity, sha256.as_deref(), job)?;
         }
     }
-    Ok(Taken::Job(id))
+    Ok(ReadOutcome::Job(id))
 }
 
 /// Whether a file that was found at a new path is a known file that was moved.

@@ -26,6 +26,7 @@ mod delete;
 mod done;
 pub mod examine;
 mod file_filter;
+mod filesystems;
 mod find_recording;
 mod forgotten;
 mod found;
@@ -34,7 +35,6 @@ mod intake;
 mod listing;
 mod log_once;
 mod not_recognized;
-mod places;
 mod put_away;
 mod reading;
 mod ready;
@@ -179,7 +179,7 @@ impl Directory {
     async fn watch_while_there(&self, watching: &Watching) -> Result<Infallible, ScanError> {
         let source = self.context.source();
         // Before the folder exists: files that appear with it are new.
-        places::want(&self.context).await?;
+        filesystems::want(&self.context).await?;
         let look = || look_into(&self.context);
         until_it_works(&format!("source {source}"), |state| set_state(watching, state), look).await;
         let watch = match Watch::new() {

@@ -20,7 +20,7 @@ use crate::job::ledger::LedgerError;
 use crate::os::{Entry, Folder};
 
 #[derive(Debug, Clone)]
-pub(super) enum Fate {
+pub(super) enum FileFate {
     /// Into this folder, with the same path below it as below the watched folder: so equal names from two folders do not collide.
     Move(PathBuf),
     Delete,
@@ -117,7 +117,7 @@ impl From<io::Error> for Left {
 /// # Errors
 /// When the file cannot be moved or deleted.
 pub(super) fn carry_out(
-    fate: &Fate,
+    fate: &FileFate,
     root: &Path,
     below: &Path,
     heard: &HeardFile,
@@ -127,14 +127,19 @@ pub(super) fn carry_out(
         Err(Left::Absent) => Ok(PutAway::Absent),
         Err(Left::Stays) => Ok(PutAway::Stays),
         Err(Left::Failed(error)) => Err(match fate {
-            Fate::Delete => NotPutAway::deleting(&root.join(below), &error),
-            Fate::Move(done) => NotPutAway::moving(&root.join(below), done, below, &error),
+            FileFate::Delete => NotPutAway::deleting(&root.join(below), &error),
+            FileFate::Move(done) => NotPutAway::moving(&root.join(below), done, below, &error),
         }),
     }
 }
 
 /// Returns the file, if it has further names.
-fn put_away(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result<Option<FileIdentity>, Left> {
+fn put_away(
+    fate: &FileFate,
+    root: &Path,
+    below: &Path,
+    heard: &HeardFile,
+) -> Result<Option<FileIdentity>, Left> {
     let parent = below.parent().unwrap_or(Path::new(""));
     // The open descriptor names this folder from here on, even if another folder replaces it at its path.
     let folder = Folder::open(root).and_then(|root| root.below(parent)).map_err(absent_or_failed)?;
@@ -151,8 +156,8 @@ fn put_away(fate: &Fate, root: &Path, below: &Path, heard: &HeardFile) -> Result
     // From here on only the file with the identity just read may be removed.
     let heard = HeardFile { identity: found, sha256: heard.sha256.clone(), ..*heard };
     match fate {
-        Fate::Delete => remove(&folder, from, &heard)?,
-        Fate::Move(done) => move_file(&folder, from, done, below, &heard)?,
+        FileFate::Delete => remove(&folder, from, &heard)?,
+        FileFate::Move(done) => move_file(&folder, from, done, below, &heard)?,
     }
     Ok((status.st_nlink > 1).then_some(found))
 }

@@ -13,10 +13,10 @@ use tracing::{Instrument, debug};
 use super::absent::Absences;
 use super::context::{Context, blocking};
 use super::identity::is_vacated;
-use super::intake::{self, Hashed, Taken};
+use super::intake::{self, Hashed, ReadOutcome};
 use super::ready::{self, NotRead};
 use super::sidecar;
-use super::standing_still::Ready;
+use super::standing_still::SettledFile;
 use crate::job::Duty;
 use crate::job::ledger::LedgerError;
 use crate::job::ledger::files::{self, Known};
@@ -33,7 +33,7 @@ const READ_BYTES: u64 = 16 << 20;
 const MOST_EQUAL: usize = 256;
 
 /// What came of the files of a batch.
-type Outcomes = Vec<(Ready, Result<Taken, NotRead>)>;
+type Outcomes = Vec<(SettledFile, Result<ReadOutcome, NotRead>)>;
 
 /// The tasks that read. They end with this value, within a buffer's time.
 pub(super) struct Readers {
@@ -68,7 +68,7 @@ impl Readers {
     }
 
     /// Begins to read a batch of the files that are ready.
-    pub fn begin(&mut self, ready: &mut Peekable<impl Iterator<Item = Ready>>, is_network: bool) {
+    pub fn begin(&mut self, ready: &mut Peekable<impl Iterator<Item = SettledFile>>, is_network: bool) {
         let (mut bytes, mut batch) = (0, Vec::new());
         while let Some(ready) = ready.next_if(|ready| {
             let fits = bytes + ready.file.stamp.identity.size <= READ_BYTES;
@@ -104,7 +104,7 @@ impl Readers {
 /// Hashes the files that are ready; the others have their outcomes.
 async fn hash_batch(
     context: &Arc<Context>,
-    batch: Vec<Ready>,
+    batch: Vec<SettledFile>,
     is_network: bool,
     stop: CancellationToken,
 ) -> Result<(Vec<Hashed>, Outcomes), LedgerError> {
@@ -137,14 +137,14 @@ async fn take_in(
         return Ok(Vec::new());
     }
     find_vacated(context, &mut hashed, &absences).await?;
-    let files: Vec<Ready> = hashed.iter().map(|file| file.ready.clone()).collect();
+    let files: Vec<SettledFile> = hashed.iter().map(|file| file.ready.clone()).collect();
     let take_in = move |connection: &Connection, context: &Context| {
         let take_in = |file| intake::take_in(connection, context, file, &absences);
         hashed.iter().map(take_in).collect::<Result<Vec<_>, _>>()
     };
     let taken = context.write(take_in).await?;
     for taken in &taken {
-        if let Taken::Job(job) = taken {
+        if let ReadOutcome::Job(job) = taken {
             debug!(%job, "taken in");
         }
     }
@@ -203,9 +203,9 @@ mod tests {
         let status = rustix::fs::lstat(&path).unwrap();
         let file = Found::of(path, &status).unwrap();
         let mut readers = Readers::new(context, Absences::default());
-        readers.begin(&mut vec![Ready { file, seen: 1, long: false }].into_iter().peekable(), false);
+        readers.begin(&mut vec![SettledFile { file, seen: 1, long: false }].into_iter().peekable(), false);
         let outcomes = readers.next().await.unwrap();
-        assert!(matches!(outcomes[..], [(_, Ok(Taken::Job(_)))]), "{outcomes:?}");
+        assert!(matches!(outcomes[..], [(_, Ok(ReadOutcome::Job(_)))]), "{outcomes:?}");
         for (duty, woken) in &mut woken {
             assert!(woken.changed().now_or_never().is_some(), "{duty:?} sleeps");
         }

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::context::Context;
 use super::found::Stamp;
-use super::standing_still::Ready;
+use super::standing_still::SettledFile;
 use super::wav_header::is_short;
 use crate::hex::hex;
 use crate::os::{Lease, NotARecording, has_writers, open_recording};
@@ -47,11 +47,11 @@ const BUFFER: usize = 128 * 1024;
 /// When the file is not ready, or cannot be read.
 pub(super) fn read(
     context: &Context,
-    ready: &Ready,
+    ready: &SettledFile,
     is_network: bool,
     stop: &CancellationToken,
 ) -> Result<String, NotRead> {
-    let Ready { file: found, long, .. } = ready;
+    let SettledFile { file: found, long, .. } = ready;
     let below = found.path.strip_prefix(context.root()).map_err(|_| NotRead::Gone)?;
     let file = open_recording(context.root(), below).map_err(|error| match error {
         NotARecording::Forbidden | NotARecording::Unreadable(_) => NotRead::Unreadable(error),

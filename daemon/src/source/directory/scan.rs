@@ -13,23 +13,23 @@ use tracing::{debug, info, trace, warn};
 use super::absent::{Absences, FullScan};
 use super::context::{BATCH, Context, blocking};
 use super::file_filter::Entered;
+use super::filesystems::Filesystems;
 use super::forgotten::Forgotten;
 use super::found::{Found, kind};
 use super::identity::{compare, note_moves};
-use super::intake::{self, Moved, Taken};
+use super::intake::{self, Moved, ReadOutcome};
 use super::not_recognized::{NotRecognized, Reason};
-use super::places::Places;
 use super::reading::Readers;
 use super::ready::NotRead;
 use super::root::{Root, ScanError, look_into};
-use super::standing_still::{Ready, Settling, now};
+use super::standing_still::{SettledFile, Settling, now};
 use super::walk::Walk;
 use super::watch::Watch;
 use crate::config::Existing;
 use crate::job::Duty;
 use crate::job::audio::is_absence;
 use crate::job::ledger::LedgerError;
-use crate::job::ledger::places::Place;
+use crate::job::ledger::filesystems::Filesystem;
 use crate::telemetry::OnceAMinute;
 
 /// The most files that may wait until they have stood still. Each of these is looked at by itself; further files need a full scan.
@@ -43,7 +43,7 @@ pub(super) struct Scan {
     context: Arc<Context>,
     watch: Option<Arc<Watch>>,
     pub settling: Settling,
-    places: Places,
+    places: Filesystems,
     readers: Readers,
     absences: Absences,
     forgotten: Forgotten,
@@ -69,7 +69,7 @@ impl Scan {
         let absences = Absences::default();
         Scan {
             settling: Settling::new(context.config.settle, MOST_WAITING),
-            places: Places::default(),
+            places: Filesystems::default(),
             readers: Readers::new(Arc::clone(&context), absences.clone()),
             absences,
             forgotten: Forgotten::default(),
@@ -106,7 +106,7 @@ impl Scan {
         self.is_network = is_network;
         self.settling.trust_ctime(!is_network);
         self.hintless = is_network || self.watch.is_none();
-        self.places.meet(&self.context, Place { dev: status.st_dev, inode: status.st_ino }).await?;
+        self.places.meet(&self.context, Filesystem { dev: status.st_dev, inode: status.st_ino }).await?;
         let mut devices = HashSet::from([status.st_dev]);
         let folder = self.context.root().to_owned();
         let met = self.walk(root, &folder, &mut devices).await?;
@@ -170,11 +170,11 @@ impl Scan {
     pub async fn read(&mut self) -> Result<(), ScanError> {
         let source = self.context.source();
         let mut accepted = 0;
-        for (Ready { file, seen, .. }, outcome) in self.readers.next().await? {
+        for (SettledFile { file, seen, .. }, outcome) in self.readers.next().await? {
             match outcome {
-                Ok(Taken::Job(_)) => accepted += 1,
-                Ok(Taken::NotRecognized(reason)) => self.not_recognized.add(reason, &file.path),
-                Ok(Taken::Raced) | Err(NotRead::Gone) => {}
+                Ok(ReadOutcome::Job(_)) => accepted += 1,
+                Ok(ReadOutcome::NotRecognized(reason)) => self.not_recognized.add(reason, &file.path),
+                Ok(ReadOutcome::Raced) | Err(NotRead::Gone) => {}
                 Err(NotRead::NotYet) => self.settling.postpone(&file, seen, now()),
                 Err(NotRead::Short) => {
                     debug!(source, path = %file.path.display(), "a WAV file is shorter than its header says; the rest is waited for");
@@ -228,7 +228,7 @@ impl Scan {
     /// Compares files with the ledger and acts on the differences. Returns how many the ledger knew by path.
     async fn compare(&mut self, found: Vec<Found>) -> Result<u64, ScanError> {
         for found in &found {
-            self.places.meet(&self.context, Place { dev: found.stamp.identity.dev, inode: 0 }).await?;
+            self.places.meet(&self.context, Filesystem { dev: found.stamp.identity.dev, inode: 0 }).await?;
         }
         let compared = self.context.read(move |connection, context| {
             let compare = |found: &Found| Ok((compare(connection, context.source(), found)?, found.clone()));
@@ -288,7 +288,7 @@ impl Scan {
 
     /// Has files read and taken in; waits while too many are being read. If the ledger admits no more jobs, or the source is paused, the files
     /// stay where they are, and the scan goes on, because it also has to note moved files.
-    async fn take_in(&mut self, ready: Vec<Ready>) -> Result<(), ScanError> {
+    async fn take_in(&mut self, ready: Vec<SettledFile>) -> Result<(), ScanError> {
         let mut ready = ready.into_iter().peekable();
         while ready.peek().is_some() {
             if self.context.ledger.admission().borrow().is_err() || self.context.switch.is_paused() {

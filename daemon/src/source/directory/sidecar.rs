@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::found::kind;
-use super::put_away::{Fate, HeardFile, PutAway, carry_out};
+use super::put_away::{FileFate, HeardFile, PutAway, carry_out};
 use crate::hex::hex;
 use crate::job::{FileIdentity, Sidecar, metadata};
 use crate::os::{Folder, NotARecording, open_recording};
@@ -145,7 +145,7 @@ fn is_within(value: &Value, levels: usize) -> bool {
 /// the file that was read. If that fails, the sidecar stays and the log says so. Blocking; lists the folder.
 pub(super) fn put_away(
     context: &Context,
-    fate: &Fate,
+    fate: &FileFate,
     root: &Path,
     below: &Path,
     job: Uuid,

@@ -25,7 +25,7 @@ pub(super) fn now() -> Now {
 
 /// A file that has stood still.
 #[derive(Debug, Clone)]
-pub(super) struct Ready {
+pub(super) struct SettledFile {
     pub file: Found,
     /// The look in which it was first seen; 0 if that is not known.
     pub seen: u64,
@@ -39,14 +39,14 @@ pub(super) struct Settling {
     settle: Duration,
     trusts_ctime: bool,
     limit: usize,
-    files: HashMap<PathBuf, Waiting>,
+    files: HashMap<PathBuf, ChangingFile>,
     crowded: Option<Instant>,
     /// Some waiting files may have been seen before they fitted into the table.
     was_crowded: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct ChangingFile {
     stamp: Stamp,
     since: Instant,
     seen: u64,
@@ -82,7 +82,7 @@ impl Settling {
 
     /// Judges a file by its stamp of this moment, in the look of this number. `None`: it has not stood still; [`Settling::take_due`] returns
     /// it later.
-    pub fn look(&mut self, file: Found, now: Now, look: u64) -> Option<Ready> {
+    pub fn look(&mut self, file: Found, now: Now, look: u64) -> Option<SettledFile> {
         let (since, seen, settle) = match self.files.get(&file.path) {
             Some(waiting) if waiting.stamp == file.stamp => (waiting.since, waiting.seen, waiting.settle),
             Some(waiting) => (now.monotonic, waiting.seen, self.settle),
@@ -92,10 +92,10 @@ impl Settling {
         let still_for = watched.max(self.age(&file.stamp, now));
         if still_for >= settle {
             self.files.remove(&file.path);
-            return Some(Ready { file, seen, long: still_for >= self.settle * LONG });
+            return Some(SettledFile { file, seen, long: still_for >= self.settle * LONG });
         }
         let due = now.monotonic + (settle - still_for);
-        self.wait(&file.path, Waiting { stamp: file.stamp, since, seen, settle, due });
+        self.wait(&file.path, ChangingFile { stamp: file.stamp, since, seen, settle, due });
         None
     }
 
@@ -111,7 +111,7 @@ impl Settling {
 
     fn stand_still_again(&mut self, file: &Found, seen: u64, now: Now, settle: Duration) {
         let due = now.monotonic + settle.max(LEAST_PAUSE);
-        self.wait(&file.path, Waiting { stamp: file.stamp, since: now.monotonic, seen, settle, due });
+        self.wait(&file.path, ChangingFile { stamp: file.stamp, since: now.monotonic, seen, settle, due });
     }
 
     /// Removes a file that is absent, or does not wait any more.
@@ -160,7 +160,7 @@ impl Settling {
         Duration::from_nanos(u64::try_from(now.wall_ns.saturating_sub(stamp.ctime_ns)).unwrap_or(0))
     }
 
-    fn wait(&mut self, path: &Path, waiting: Waiting) {
+    fn wait(&mut self, path: &Path, waiting: ChangingFile) {
         if self.files.len() < self.limit || self.files.contains_key(path) {
             self.files.insert(path.to_owned(), waiting);
         } else {

@@ -55,12 +55,12 @@ pub(super) struct Watch {
 #[derive(Debug, Default)]
 struct WatchState {
     hints: watch::Sender<Hints>,
-    watched: Mutex<Watched>,
+    watched: Mutex<WatchedFolders>,
 }
 
 /// The folders that are watched: hash of the path to hash of device and inode. The watcher has the paths themselves, but a query to it takes
 /// a hundred times longer than a look-up here, and each scan would make one for each folder.
-type Watched = HashMap<u64, u64>;
+type WatchedFolders = HashMap<u64, u64>;
 
 impl Watch {
     /// Watches nothing yet.

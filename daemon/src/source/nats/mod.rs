@@ -36,8 +36,8 @@ use uuid::Uuid;
 
 pub use self::consumer::SourceError;
 use self::health::Health;
-use self::unacked::Held;
 pub use self::unacked::Slots;
+use self::unacked::UnackedMessages;
 use crate::broker::stream::{captures, find};
 use crate::broker::{JetStream, Subjects, acknowledgement};
 use crate::config::{AllowList, Nats, NatsSource, UPLOADS, Unheeded};
@@ -75,7 +75,7 @@ pub struct Subject {
     /// Whether the stream is the daemon's own audio stream, which the daemon creates if it is absent. Any other stream has to exist.
     own_stream: bool,
     handles: Handles,
-    held: Arc<Held>,
+    held: Arc<UnackedMessages>,
     health: Health,
     switch: Switch,
     /// When the consumer was created, ns since the epoch: no daemon received a message through it before.
@@ -92,12 +92,12 @@ pub struct Handles {
     pub fence: Fence,
     pub state_directory: PathBuf,
     /// All sources share them; a reload of the config replaces them.
-    pub terms: Arc<RwLock<Arc<Terms>>>,
+    pub terms: Arc<RwLock<Arc<MessageRules>>>,
     pub metrics: Metrics,
 }
 
 /// What the other tables of the config say about messages.
-pub struct Terms {
+pub struct MessageRules {
     pub allow: AllowList,
     /// What messages may say without effect, for `job.accepted`.
     pub unheeded: Unheeded,
@@ -121,7 +121,7 @@ impl Subject {
             ..stream::Config::default()
         };
         let ack_wait = handles.nats.ack_wait;
-        let (held, health) = (Arc::new(Held::new(ack_wait)), Health::new(ack_wait));
+        let (held, health) = (Arc::new(UnackedMessages::new(ack_wait)), Health::new(ack_wait));
         Subject {
             name: config.name.clone(),
             config: RwLock::new(Arc::new(config)),
@@ -210,7 +210,7 @@ impl Subject {
         self.held.look_again();
     }
 
-    fn terms(&self) -> Arc<Terms> {
+    fn terms(&self) -> Arc<MessageRules> {
         Arc::clone(&self.handles.terms.read())
     }
 

@@ -48,7 +48,7 @@ pub(super) struct HeldMessage {
 }
 
 /// The held messages, by job.
-pub(super) struct Held {
+pub(super) struct UnackedMessages {
     /// `nats.ack_wait`.
     ack_wait: Duration,
     by_job: Mutex<HashMap<Uuid, Holding>>,
@@ -66,9 +66,14 @@ struct Holding {
     is_task: bool,
 }
 
-impl Held {
+impl UnackedMessages {
     pub(super) fn new(ack_wait: Duration) -> Self {
-        Held { ack_wait, by_job: Mutex::default(), released: Notify::new(), stream: Mutex::default() }
+        UnackedMessages {
+            ack_wait,
+            by_job: Mutex::default(),
+            released: Notify::new(),
+            stream: Mutex::default(),
+        }
     }
 
     /// Interval of the progress acknowledgements: a third of `ack_wait`, so that the loss of one does no harm.
@@ -225,7 +230,7 @@ mod tests {
         // No server listens at this address, and the test needs none.
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let context = jetstream::new(options.connect("127.0.0.1:1").await.unwrap());
-        let (held, job) = (Held::new(Duration::from_secs(30)), Uuid::now_v7());
+        let (held, job) = (UnackedMessages::new(Duration::from_secs(30)), Uuid::now_v7());
         for sequence in [7, 8, 7, 7] {
             let acker = Arc::new(Acker::new(context.clone(), None));
             held.hold(job, HeldMessage { sequence, delivery: 1, acker });

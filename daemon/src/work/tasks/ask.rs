@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::{error, info, warn};
 
 use super::expiry::{self, rough};
-use super::follow::{Asked, Expiring, Follower, NoResult, Task};
+use super::follow::{Asked, Expiring, Follower, NoResult, RemoteTask};
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Transcript, fault};
@@ -24,7 +24,7 @@ impl Follower {
     /// way; it is given back before the download.
     pub(super) async fn ask(
         &self,
-        task: &mut Task,
+        task: &mut RemoteTask,
         query: Option<SemaphorePermit<'_>>,
     ) -> Result<Asked, LedgerError> {
         let Some(question) = self.question(task).await? else { return Ok(Asked::Done) };
@@ -50,7 +50,7 @@ impl Follower {
         }
     }
 
-    async fn fetch(&self, task: &mut Task, ready: Ready) -> Result<Asked, LedgerError> {
+    async fn fetch(&self, task: &mut RemoteTask, ready: Ready) -> Result<Asked, LedgerError> {
         task.billed = ready.billed;
         let _download = self.downloads.acquire().await;
         // The piece may have gone while the task waited for its turn.
@@ -64,7 +64,7 @@ impl Follower {
     }
 
     /// `None`: the piece does not wait for this task any more, or its recognizer is no longer configured.
-    async fn question<'a>(&self, task: &'a mut Task) -> Result<Option<Question<'a>>, LedgerError> {
+    async fn question<'a>(&self, task: &'a mut RemoteTask) -> Result<Option<Question<'a>>, LedgerError> {
         let tools = self.tools();
         let found = tools.ledger.find_piece(task.id).await?.filter(|(_, piece)| task.is_of(piece));
         let Some((job, piece)) = found else { return Ok(None) };
@@ -77,7 +77,7 @@ impl Follower {
 /// A task, with the piece that waits for it.
 struct Question<'a> {
     tools: Tools,
-    task: &'a mut Task,
+    task: &'a mut RemoteTask,
     piece: PieceTask,
     recognizer: Arc<dyn Recognizer>,
 }

@@ -70,7 +70,7 @@ impl Follower {
     }
 
     /// Polls a task until its piece no longer waits for it; returns the piece.
-    pub(super) async fn follow(self: Arc<Self>, mut task: Task) -> Result<PieceId, LedgerError> {
+    pub(super) async fn follow(self: Arc<Self>, mut task: RemoteTask) -> Result<PieceId, LedgerError> {
         task.interval = self.first_interval();
         // A task that an earlier run of the daemon left may have ended long ago: the oldest are polled first.
         let age = Duration::try_from(task.age()).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Follower {
 }
 
 /// A task at the service.
-pub(super) struct Task {
+pub(super) struct RemoteTask {
     /// The piece that waits for it.
     pub(super) id: PieceId,
     pub(super) handle: String,
@@ -128,12 +128,12 @@ pub(super) enum NoResult {
     Undetermined,
 }
 
-impl Task {
+impl RemoteTask {
     /// The task of a piece, as the ledger has it; `None` if the piece waits for none.
-    pub(super) fn of(id: PieceId, piece: &Piece, life: Tasks) -> Option<Task> {
+    pub(super) fn of(id: PieceId, piece: &Piece, life: Tasks) -> Option<RemoteTask> {
         let PieceState::Awaiting { warned } = piece.state else { return None };
         let attempt = piece.last_attempt()?;
-        Some(Task {
+        Some(RemoteTask {
             id,
             handle: attempt.handle.clone()?,
             life,
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn a_piece_that_came_back_with_another_task_does_not_wait_for_the_first() {
         let (id, first) = (PieceId { job: Uuid::nil(), number: 1 }, waiting_for("first"));
-        assert!(Task::of(id, &Piece::new(1, Span::whole(None), "filetrans", "model"), LIFE).is_none());
-        let task = Task::of(id, &first, LIFE).unwrap();
+        assert!(RemoteTask::of(id, &Piece::new(1, Span::whole(None), "filetrans", "model"), LIFE).is_none());
+        let task = RemoteTask::of(id, &first, LIFE).unwrap();
         assert!(task.is_of(&first));
         assert!(!task.is_of(&waiting_for("second")));
         assert!(!task.is_of(&Piece { state: PieceState::Queued, ..first }));

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
-use self::follow::{Follower, Task};
+use self::follow::{Follower, RemoteTask};
 pub use self::in_flight::{InFlight, TaskSlot};
 use super::Tools;
 use crate::job::ledger::due::{self, Lane, Owed};
@@ -42,7 +42,7 @@ pub async fn await_tasks(tools: Tools) -> Result<(), LedgerError> {
         let tools = tools.renewed();
         for (id, piece) in waiting(&tools, followed.clone()).await? {
             let life = tools.life_of(&piece.recognizer);
-            let Some(task) = Task::of(id, &piece, life) else { continue };
+            let Some(task) = RemoteTask::of(id, &piece, life) else { continue };
             tools.tasks.add(id);
             followed.insert(id);
             following.spawn(Arc::clone(&follower).follow(task));

@@ -105,9 +105,9 @@ impl World {
                         if answer == RequestResult::Taken {
                             self.taken.push((job, *sequence));
                         }
-                        Found::Event(*sequence, answer)
+                        BacklogStep::Event(*sequence, answer)
                     }
-                    None => Found::Nothing { until: backlog.last },
+                    None => BacklogStep::Nothing { until: backlog.last },
                 };
                 self.deliveries.line_answered(backlog.job, found, self.now);
                 true
@@ -298,7 +298,7 @@ fn what_the_stream_removed_from_a_line_is_counted() {
     world.stream = vec![(1, 1), (2, 1), (3, 1)];
     world.feed(9);
     world.request(RequestResult::Later("503".into()));
-    let backlog = Found::Event(3, RequestResult::Taken);
+    let backlog = BacklogStep::Event(3, RequestResult::Taken);
     world.now += Duration::from_secs(5);
     assert!(matches!(world.deliveries.start(world.now), Some(Work::Backlog(_))));
     assert_eq!(world.deliveries.line_answered(id(1), backlog, world.now).removed, 2);

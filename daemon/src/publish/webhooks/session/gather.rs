@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::{self, AckKind};
 use tracing::warn;
 
-use super::{Held, Session, answer_with};
+use super::{HeldEvent, Session, answer_with};
 use crate::publish::webhooks::deliveries::Event;
 use crate::publish::webhooks::event_reader::source_and_job;
 
@@ -15,7 +15,7 @@ pub(super) const GATHERED: usize = 16;
 
 /// The deliveries that an earlier session did not acknowledge, and newer events that arrived before all of these were back.
 pub(super) struct Gathering {
-    pub(super) events: BTreeMap<u64, Held>,
+    pub(super) events: BTreeMap<u64, HeldEvent>,
     /// The newest event that was handed out before.
     newest: u64,
     /// Whether to ask for more. The server hands out newer events until the older ones' `ack_wait` has passed, and they have to wait here.

@@ -5,33 +5,37 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::publish::webhooks::deliveries::{Found, Work};
+use crate::publish::webhooks::deliveries::{BacklogStep, Work};
 use crate::publish::webhooks::event_reader::Reader;
 use crate::publish::webhooks::request::{Receiver, outgoing};
 use crate::publish::webhooks::schedule::RequestResult;
 
 /// A request that is over.
-pub(super) struct Sent {
+pub(super) struct FinishedRequest {
     pub(super) job: Uuid,
-    pub(super) answered: Answered,
+    pub(super) answered: RequestOutcome,
     /// It was for a final whose segments are gone.
     pub(super) lacks_segments: bool,
 }
 
 /// What came of it.
-pub(super) enum Answered {
+pub(super) enum RequestOutcome {
     Held(RequestResult),
-    Backlog(Found),
+    Backlog(BacklogStep),
 }
 
 /// Sends an event in memory, or the first event of a backlog.
-pub(super) async fn send(receiver: &Receiver, reader: &Reader, work: Work<jetstream::Message>) -> Sent {
+pub(super) async fn send(
+    receiver: &Receiver,
+    reader: &Reader,
+    work: Work<jetstream::Message>,
+) -> FinishedRequest {
     match work {
         Work::Held(event) => {
             let headers = event.message.headers.clone().unwrap_or_default();
             let payload = event.message.payload.clone();
             let (answer, lacks_segments) = send_whole(receiver, reader, &headers, payload).await;
-            Sent { job: event.job, answered: Answered::Held(answer), lacks_segments }
+            FinishedRequest { job: event.job, answered: RequestOutcome::Held(answer), lacks_segments }
         }
         Work::Backlog(backlog) => {
             let mut lacks_segments = false;
@@ -39,12 +43,12 @@ pub(super) async fn send(receiver: &Receiver, reader: &Reader, work: Work<jetstr
                 Ok(Some(message)) => {
                     let sent = send_whole(receiver, reader, &message.headers, message.payload).await;
                     lacks_segments = sent.1;
-                    Found::Event(message.sequence, sent.0)
+                    BacklogStep::Event(message.sequence, sent.0)
                 }
-                Ok(None) => Found::Nothing { until: backlog.last },
-                Err(reason) => Found::Unknown(reason),
+                Ok(None) => BacklogStep::Nothing { until: backlog.last },
+                Err(reason) => BacklogStep::Unknown(reason),
             };
-            Sent { job: backlog.job, answered: Answered::Backlog(found), lacks_segments }
+            FinishedRequest { job: backlog.job, answered: RequestOutcome::Backlog(found), lacks_segments }
         }
     }
 }

@@ -18,7 +18,7 @@ fn heard(parts: &[&[u8]]) -> Result<Transcript, String> {
     }
     for event in &events {
         incoming.take_event(event).map_err(code)?;
-        if incoming.end == End::Certain {
+        if incoming.end == AnswerEnd::Certain {
             break;
         }
     }

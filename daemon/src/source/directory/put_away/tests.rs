@@ -59,7 +59,7 @@ fn what_lies_behind_a_link_in_the_place_of_a_folder_is_neither_moved_nor_deleted
     std::os::unix::fs::symlink(&outside, root.join("deep")).unwrap();
     let identity = FileIdentity::of(&rustix::fs::lstat(outside.join("a.wav")).unwrap());
     let heard = HeardFile { job: Uuid::now_v7(), identity, sha256: String::new(), was_missed: false };
-    for fate in [Fate::Delete, Fate::Move(done.clone())] {
+    for fate in [FileFate::Delete, FileFate::Move(done.clone())] {
         let outcome = carry_out(&fate, &root, Path::new("deep/a.wav"), &heard).unwrap();
         assert_eq!(outcome, PutAway::Absent);
     }
@@ -68,7 +68,7 @@ fn what_lies_behind_a_link_in_the_place_of_a_folder_is_neither_moved_nor_deleted
     fs::rename(&outside, root.join("deep")).unwrap();
     fs::create_dir(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, done.join("deep")).unwrap();
-    carry_out(&Fate::Move(done), &root, Path::new("deep/a.wav"), &heard).unwrap_err();
+    carry_out(&FileFate::Move(done), &root, Path::new("deep/a.wav"), &heard).unwrap_err();
     assert!(root.join("deep/a.wav").exists());
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }

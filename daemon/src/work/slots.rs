@@ -1,4 +1,4 @@
-//! How the sources share the places of a lane. Pure.
+//! How the sources share the slots of a lane. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,18 +26,18 @@ impl Priorities {
     }
 }
 
-/// The places of a lane.
+/// The slots of a lane.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(super) struct Slots {
     priorities: Priorities,
     width: usize,
     /// While an archive waits: how many tasks of other sources have started since an archive last had its turn.
     before_an_archive: u32,
 }
 
-impl Places {
-    pub(super) fn new(priorities: Priorities, width: usize) -> Places {
-        Places { priorities, width, before_an_archive: 0 }
+impl Slots {
+    pub(super) fn new(priorities: Priorities, width: usize) -> Slots {
+        Slots { priorities, width, before_an_archive: 0 }
     }
 
     /// Takes the priorities and the width of another config over.
@@ -46,16 +46,16 @@ impl Places {
     }
 
     /// How many tasks of a priority, and of those before it, may run at a time. Where sources of a higher priority are configured, an eighth
-    /// of the lane is left free for their next recording: it starts at once, though every other place has a task that takes minutes.
+    /// of the lane is left free for their next recording: it starts at once, though every other slot has a task that takes minutes.
     fn most(&self, priority: Priority) -> usize {
         let higher = self.priorities.0.values().any(|other| *other < priority);
         let left_free = if higher && self.width > 1 { (self.width / 8).max(1) } else { 0 };
         self.width - left_free
     }
 
-    /// Chooses the tasks that get the free places: those of the source with the highest priority, and among equal ones of the source with the
-    /// fewest places; every eighth place goes to an archive that waits. `busy`: tasks that have a place already or must not get one; `taken`:
-    /// how many places each source has.
+    /// Chooses the tasks that get the free slots: those of the source with the highest priority, and among equal ones of the source with the
+    /// fewest slots; every eighth slot goes to an archive that waits. `busy`: tasks that have a slot already or must not get one; `taken`:
+    /// how many slots each source has.
     pub(super) fn give(
         &mut self,
         due: BTreeMap<String, Vec<Owed>>,
@@ -80,7 +80,7 @@ impl Places {
                 .filter_map(|(priority, count, ids)| ids.peek().is_some().then_some((*priority, count, ids)))
                 .collect();
             let has_archives = waiting.iter().any(|(priority, ..)| *priority == Priority::Archive);
-            // An archive whose turn it is may take a place that is left free, up to its eighth of the lane.
+            // An archive whose turn it is may take a slot that is left free, up to its eighth of the lane.
             let is_owed = is_archives_turn && archives < self.width.div_ceil(8);
             waiting.retain(|(priority, ..)| {
                 running < self.width
@@ -115,27 +115,23 @@ mod tests {
         sources.iter().map(|(source, count)| ((*source).to_owned(), ids(*count))).collect()
     }
 
-    fn places(width: usize) -> Places {
+    fn slots(width: usize) -> Slots {
         let sources = [("archive", Priority::Archive), ("live", Priority::Live)];
         let sources = sources.map(|(source, priority)| (source.to_owned(), priority));
-        Places::new(Priorities(Arc::new(sources.into())), width)
+        Slots::new(Priorities(Arc::new(sources.into())), width)
     }
 
-    /// How many places each source gets. `taken`: how many places each source has already.
-    fn given(
-        places: &mut Places,
-        sources: &[(&str, usize)],
-        taken: &[(&str, usize)],
-    ) -> Vec<(String, usize)> {
+    /// How many slots each source gets. `taken`: how many slots each source has already.
+    fn given(slots: &mut Slots, sources: &[(&str, usize)], taken: &[(&str, usize)]) -> Vec<(String, usize)> {
         let due = due(sources);
         let taken = taken.iter().map(|(source, count)| ((*source).to_owned(), *count)).collect();
-        let chosen = places.give(due.clone(), &HashSet::new(), &taken);
+        let chosen = slots.give(due.clone(), &HashSet::new(), &taken);
         let of = |ids: &[Owed]| chosen.iter().filter(|id| ids.contains(id)).count();
         due.iter().map(|(source, ids)| (source.clone(), of(ids))).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn alike(width: usize) -> Places {
-        Places::new(Priorities::default(), width)
+    fn alike(width: usize) -> Slots {
+        Slots::new(Priorities::default(), width)
     }
 
     fn counts(counts: &[(&str, usize)]) -> Vec<(String, usize)> {
@@ -166,34 +162,34 @@ mod tests {
 
     #[test]
     fn a_live_call_finds_a_free_place_however_much_waits() {
-        let mut places = places(32);
+        let mut slots = slots(32);
         assert_eq!(
-            given(&mut places, &[("archive", 100), ("calls", 10)], &[]),
+            given(&mut slots, &[("archive", 100), ("calls", 10)], &[]),
             counts(&[("archive", 18), ("calls", 10)])
         );
-        assert_eq!(given(&mut places, &[("archive", 100)], &[("archive", 28)]), counts(&[]));
+        assert_eq!(given(&mut slots, &[("archive", 100)], &[("archive", 28)]), counts(&[]));
         assert_eq!(
-            given(&mut places, &[("archive", 100), ("live", 100)], &[("archive", 28)]),
+            given(&mut slots, &[("archive", 100), ("live", 100)], &[("archive", 28)]),
             counts(&[("live", 4)])
         );
-        assert_eq!(given(&mut self::places(1), &[("archive", 9)], &[]), counts(&[("archive", 1)]));
+        assert_eq!(given(&mut self::slots(1), &[("archive", 9)], &[]), counts(&[("archive", 1)]));
     }
 
     #[test]
     fn an_archive_gets_its_turn_though_live_calls_fill_the_lane() {
-        let mut places = places(8);
+        let mut slots = slots(8);
         let waiting = [("archive", 100), ("live", 100)];
         let turns: Vec<_> =
-            (0..9).map(|_| given(&mut places, &waiting, &[("live", 7)])[0].0.clone()).collect();
+            (0..9).map(|_| given(&mut slots, &waiting, &[("live", 7)])[0].0.clone()).collect();
         assert_eq!(turns.iter().filter(|source| *source == "archive").count(), 1, "{turns:?}");
         // It has its eighth already.
-        let given = given(&mut places, &waiting, &[("archive", 1), ("live", 6)]);
+        let given = given(&mut slots, &waiting, &[("archive", 1), ("live", 6)]);
         assert_eq!(given[0].0, "live");
     }
 
     #[test]
     fn an_archive_gets_every_eighth_place_while_others_wait() {
-        let mut narrow = places(1);
+        let mut narrow = slots(1);
         let turns: Vec<_> = (0..17)
             .map(|_| given(&mut narrow, &[("archive", 100), ("live", 100)], &[])[0].0.clone())
             .enumerate()

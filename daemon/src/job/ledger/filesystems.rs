@@ -1,4 +1,4 @@
-//! The places that were ever watched, and which of their files were there before the watch began.
+//! The filesystems that were ever watched, and which of their files were there before the watch began.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,14 +9,14 @@ use super::{LedgerError, sql};
 
 /// A filesystem that a source has found at the path of its watched folder: the one of the folder itself, or one that is mounted below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Filesystem {
     pub dev: u64,
     /// The folder's; 0: of a filesystem below it.
     pub inode: u64,
 }
 
 /// Stands for the folder of the config before the source has found any filesystem there.
-const WANTED: Place = Place { dev: 0, inode: 0 };
+const WANTED: Filesystem = Filesystem { dev: 0, inode: 0 };
 
 /// Records since when a source wants to watch a folder: `now_ns`, unless it is recorded already. The folder need not exist.
 ///
@@ -26,7 +26,7 @@ pub fn want(connection: &Connection, source: &str, path: &Path, now_ns: i64) -> 
     enter(connection, source, path, WANTED, now_ns, false)
 }
 
-/// The state of a place. `None`: the source has never found it. `Some(None)`: its first scan has ended. `Some(Some(since))`: its first scan has
+/// The state of a filesystem. `None`: the source has never found it. `Some(None)`: its first scan has ended. `Some(Some(since))`: its first scan has
 /// not ended; files that are older than `since` are skipped.
 ///
 /// # Errors
@@ -35,12 +35,17 @@ pub fn find(
     connection: &Connection,
     source: &str,
     path: &Path,
-    place: Place,
+    filesystem: Filesystem,
 ) -> Result<Option<Option<i64>>, LedgerError> {
     sql::first(
         connection,
         "SELECT since, scanned FROM source WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
-        params![source, path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed()],
+        params![
+            source,
+            path.as_os_str().as_bytes(),
+            filesystem.dev.cast_signed(),
+            filesystem.inode.cast_signed()
+        ],
         |row| {
             let (since, scanned): (i64, bool) = (row.get(0)?, row.get(1)?);
             Ok((!scanned).then_some(since))
@@ -48,7 +53,7 @@ pub fn find(
     )
 }
 
-/// Records a place that the source finds for the first time. `is_known`: a known place under other numbers, so it needs no first scan. Returns
+/// Records a filesystem that the source finds for the first time. `is_known`: a known filesystem under other numbers, so it needs no first scan. Returns
 /// the time of the wanted watch while the first scan is due.
 ///
 /// # Errors
@@ -57,23 +62,33 @@ pub fn meet(
     connection: &Connection,
     source: &str,
     path: &Path,
-    place: Place,
+    filesystem: Filesystem,
     is_known: bool,
 ) -> Result<Option<i64>, LedgerError> {
     let wanted = find(connection, source, path, WANTED)?.flatten().unwrap_or(0);
-    enter(connection, source, path, place, wanted, is_known)?;
+    enter(connection, source, path, filesystem, wanted, is_known)?;
     Ok((!is_known).then_some(wanted))
 }
 
-/// Records that the first scan of a place has ended: the ledger has every older file of it.
+/// Records that the first scan of a filesystem has ended: the ledger has every older file of it.
 ///
 /// # Errors
 /// When the statement fails.
-pub fn scanned(connection: &Connection, source: &str, path: &Path, place: Place) -> Result<(), LedgerError> {
+pub fn scanned(
+    connection: &Connection,
+    source: &str,
+    path: &Path,
+    filesystem: Filesystem,
+) -> Result<(), LedgerError> {
     sql::run(
         connection,
         "UPDATE source SET scanned = 1 WHERE name = ?1 AND path = ?2 AND dev = ?3 AND inode = ?4",
-        params![source, path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed()],
+        params![
+            source,
+            path.as_os_str().as_bytes(),
+            filesystem.dev.cast_signed(),
+            filesystem.inode.cast_signed()
+        ],
     )
 }
 
@@ -81,12 +96,12 @@ fn enter(
     connection: &Connection,
     source: &str,
     path: &Path,
-    place: Place,
+    filesystem: Filesystem,
     since: i64,
     scanned: bool,
 ) -> Result<(), LedgerError> {
     let (path, dev, inode) =
-        (path.as_os_str().as_bytes(), place.dev.cast_signed(), place.inode.cast_signed());
+        (path.as_os_str().as_bytes(), filesystem.dev.cast_signed(), filesystem.inode.cast_signed());
     sql::run(
         connection,
         "INSERT OR IGNORE INTO source (name, path, dev, inode, since, scanned) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

@@ -1,6 +1,6 @@
 //! Files that were there before the folder was first watched: which these are, and what their recognition costs.
 //!
-//! A disk may be mounted at the folder, or below it, long after the first start. Therefore each place (the folder itself, by its device and
+//! A disk may be mounted at the folder, or below it, long after the first start. Therefore each of them (the folder itself, by its device and
 //! inode, and each filesystem below it) has a first scan of its own when the daemon first meets it.
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use super::found::Found;
 use super::standing_still::now;
 use crate::config::Existing;
 use crate::job::FileIdentity;
-use crate::job::ledger::places::{self, Place};
+use crate::job::ledger::filesystems::{self, Filesystem};
 use crate::job::ledger::{LedgerError, files};
 
 /// A file's ctime comes from the kernel's coarse clock, which lags behind the clock read here by a timer tick (10 ms at most; more on a
@@ -22,15 +22,15 @@ use crate::job::ledger::{LedgerError, files};
 /// lost.
 const CTIME_LAG: Duration = Duration::from_millis(100);
 
-/// The places that were met, by device.
+/// The filesystems that were met, by device.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<u64, Met>);
+pub(super) struct Filesystems(HashMap<u64, Met>);
 
-/// A place, and the files met there that are older than the source.
+/// A filesystem, and the files met there that are older than the source.
 #[derive(Debug)]
 struct Met {
-    place: Place,
-    /// When the folder was to be watched for the first time; `None` once the first scan of the place has ended.
+    filesystem: Filesystem,
+    /// When the folder was to be watched for the first time; `None` once the first scan of the filesystem has ended.
     since_ns: Option<i64>,
     files: u64,
     bytes: u64,
@@ -42,18 +42,20 @@ struct Met {
 /// When the ledger cannot be written.
 pub(super) async fn want(context: &Arc<Context>) -> Result<(), LedgerError> {
     let now_ns = now().wall_ns - i64::try_from(CTIME_LAG.as_nanos()).unwrap_or(0);
-    context.write(move |c, context| places::want(c, context.source(), context.root(), now_ns)).await
+    context.write(move |c, context| filesystems::want(c, context.source(), context.root(), now_ns)).await
 }
 
-impl Places {
-    /// Meets a place. A known place may have a new device or inode number, because it was mounted again or copied; it is recognized by
+impl Filesystems {
+    /// Meets a filesystem. A known filesystem may have a new device or inode number, because it was mounted again or copied; it is recognized by
     /// files that the ledger knows by path.
-    pub async fn meet(&mut self, context: &Arc<Context>, place: Place) -> Result<(), LedgerError> {
-        let is_met = |met: &Met| place.inode == 0 || met.place == place;
-        if self.0.get(&place.dev).is_some_and(is_met) {
+    pub async fn meet(&mut self, context: &Arc<Context>, filesystem: Filesystem) -> Result<(), LedgerError> {
+        let is_met = |met: &Met| filesystem.inode == 0 || met.filesystem == filesystem;
+        if self.0.get(&filesystem.dev).is_some_and(is_met) {
             return Ok(());
         }
-        let found = move |c: &_, context: &Context| places::find(c, context.source(), context.root(), place);
+        let found = move |c: &_, context: &Context| {
+            filesystems::find(c, context.source(), context.root(), filesystem)
+        };
         let since_ns = match context.read(found).await? {
             Some(since_ns) => since_ns,
             None => {
@@ -61,19 +63,19 @@ impl Places {
                 let is_known = context.in_folder(move |root, _| {
                     some.iter().any(|known| {
                         root.status(&known.path).is_ok_and(|status| {
-                            status.st_dev == place.dev
+                            status.st_dev == filesystem.dev
                                 && FileIdentity::of(&status).is_unchanged(&known.identity)
                         })
                     })
                 });
                 let is_known = is_known.await?.unwrap_or(false);
                 let meet = move |c: &_, context: &Context| {
-                    places::meet(c, context.source(), context.root(), place, is_known)
+                    filesystems::meet(c, context.source(), context.root(), filesystem, is_known)
                 };
                 context.write(meet).await?
             }
         };
-        self.0.insert(place.dev, Met { place, since_ns, files: 0, bytes: 0 });
+        self.0.insert(filesystem.dev, Met { filesystem, since_ns, files: 0, bytes: 0 });
         Ok(())
     }
 
@@ -90,25 +92,25 @@ impl Places {
         true
     }
 
-    /// Ends the first scan of each place that was met on these devices, and logs the number of older files.
+    /// Ends the first scan of each filesystem that was met on these devices, and logs the number of older files.
     pub async fn end_first_scans(
         &mut self,
         context: &Arc<Context>,
         devices: &HashSet<u64>,
     ) -> Result<(), LedgerError> {
         let (mut files, mut bytes, mut scanned) = (0, 0, Vec::new());
-        for met in self.0.values_mut().filter(|met| devices.contains(&met.place.dev)) {
+        for met in self.0.values_mut().filter(|met| devices.contains(&met.filesystem.dev)) {
             if met.since_ns.take().is_some() {
                 files += met.files;
                 bytes += met.bytes;
-                scanned.push(met.place);
+                scanned.push(met.filesystem);
             }
         }
         if !scanned.is_empty() {
             let note = move |c: &_, context: &Context| {
-                scanned
-                    .iter()
-                    .try_for_each(|place| places::scanned(c, context.source(), context.root(), *place))
+                scanned.iter().try_for_each(|filesystem| {
+                    filesystems::scanned(c, context.source(), context.root(), *filesystem)
+                })
             };
             context.write(note).await?;
         }
