@@ -168,7 +168,7 @@ fn recognizers(api: &Api, handles: &Handles) -> Vec<RecognizerStatus> {
         .into_iter()
         .map(|(name, kind)| RecognizerStatus {
             held: held.with_label_values(&[&name]).get() != 0,
-            reason: recognizers.get(&Engine::new(&name)).and_then(|recognizer| recognizer.held()),
+            reason: recognizers.get(&Engine::new(&name)).and_then(|recognizer| recognizer.pacer().held()),
             name,
             kind,
         })

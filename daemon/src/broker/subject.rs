@@ -23,11 +23,6 @@ impl Subjects {
         format!("{}.event.{kind}.{source}.{job}", self.prefix)
     }
 
-    /// Filter for the `job.accepted` events of a source.
-    pub fn accepted(&self, source: &str) -> String {
-        format!("{}.event.{}.{source}.*", self.prefix, Kind::JobAccepted)
-    }
-
     /// Filter for the events of one kind, `family.name`, of a source, or of all with `*`.
     pub fn of_kind(&self, kind: &str, source: &str) -> String {
         format!("{}.event.{kind}.{source}.*", self.prefix)

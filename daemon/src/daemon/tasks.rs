@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -31,7 +31,7 @@ pub(super) struct Stages {
 /// Named tasks. Each is essential: when one ends, by error or panic or otherwise, the daemon ends.
 #[derive(Default)]
 pub(super) struct EssentialTasks {
-    tasks: JoinSet<(String, Result<(), DaemonError>)>,
+    tasks: JoinSet<Result<(), DaemonError>>,
     names: HashMap<tokio::task::Id, String>,
 }
 
@@ -41,8 +41,7 @@ impl EssentialTasks {
         name: &str,
         task: impl Future<Output = Result<(), DaemonError>> + Send + 'static,
     ) {
-        let named = name.to_owned();
-        let handle = self.tasks.spawn(async move { (named, task.await) });
+        let handle = self.tasks.spawn(task);
         self.names.insert(handle.id(), name.to_owned());
     }
 
@@ -73,40 +72,36 @@ impl EssentialTasks {
         self.essential(&name, async { Ok(run.await?) });
     }
 
+    /// The next part that ends, by its name. `None`: all have ended.
+    async fn ended(&mut self) -> Option<(String, Result<Result<(), DaemonError>, JoinError>)> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        Some((self.names.remove(&id).unwrap_or_default(), ended.map(|(_, outcome)| outcome)))
+    }
+
     /// Waits for the first part that fails. Parts that end without an error (`ready`, http switched off) are not counted.
     pub async fn first_failure(&mut self) -> DaemonError {
-        loop {
-            match self.tasks.join_next_with_id().await {
-                Some(Ok((id, (_, Ok(()))))) => {
-                    self.names.remove(&id);
-                }
-                Some(Ok((id, (name, Err(failure))))) => {
-                    self.names.remove(&id);
+        while let Some((name, ended)) = self.ended().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => {
                     error!(part = name, error = %failure, "an essential part has ended");
                     return failure;
                 }
-                Some(Err(panic)) => {
-                    let name = self.names.remove(&panic.id()).unwrap_or_default();
-                    return DaemonError::Software(format!("{name} panicked: {panic}"));
-                }
-                None => return DaemonError::Software("nothing is left to do".into()),
+                Err(panic) => return DaemonError::Software(format!("{name} panicked: {panic}")),
             }
         }
+        DaemonError::Software("nothing is left to do".into())
     }
 
     /// Waits until the named parts have ended.
     async fn wait_for(&mut self, names: &[&str]) {
         while self.names.values().any(|name| names.iter().any(|part| name.starts_with(part))) {
-            let Some(ended) = self.tasks.join_next_with_id().await else { return };
-            let id = match &ended {
-                Ok((id, _)) => *id,
-                Err(error) => error.id(),
-            };
-            let name = self.names.remove(&id).unwrap_or_default();
-            match ended {
-                Ok((_, (_, Err(error)))) => warn!(part = name, %error, "a part ended with an error"),
-                Err(error) => warn!(part = name, %error, "a part ended with an error"),
-                Ok(_) => {}
+            match self.ended().await {
+                None => return,
+                Some((_, Ok(Ok(())))) => {}
+                Some((part, Ok(Err(error)))) => warn!(part, %error, "a part ended with an error"),
+                Some((part, Err(error))) => warn!(part, %error, "a part ended with an error"),
             }
         }
     }

@@ -168,7 +168,7 @@ impl Outbox {
                         window.committed(one.job);
                     }
                 }
-                () = until(window.next_try()), if tries => {}
+                Some(()) = OptionFuture::from(window.next_try().map(tokio::time::sleep_until)), if tries => {}
                 Ok(()) = woken.changed() => more = true,
                 () = stop.cancelled(), if idle => {}
                 // Without a running commit, every acknowledgement is in the ledger.
@@ -264,13 +264,6 @@ fn loggable(fault: &Fault) -> String {
         (Some(_), _) => fault.message.clone(),
         (None, Some(known)) => format!("{} The job's events have the service's words.", known.meaning),
         (None, None) => "the job's events have the service's words".into(),
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

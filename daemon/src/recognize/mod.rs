@@ -75,16 +75,6 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The key that authorizes its requests; `None`: they have none.
     fn key(&self) -> Option<&Key>;
 
-    /// Why its queue is held, and what to do, for a person; `None`: requests are sent.
-    fn held(&self) -> Option<String> {
-        self.pacer().held()
-    }
-
-    /// Lets the next request probe at once: the operator may have repaired what holds the queue.
-    fn probe_now(&self) {
-        self.pacer().probe_now();
-    }
-
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
     /// order of the calls; every eighth goes to an archive that waits. A probe uses the newest key. Dropping the future gives up its

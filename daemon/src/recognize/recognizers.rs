@@ -90,8 +90,8 @@ impl Recognizers {
 
     /// Has the recognizers whose queue is held asked at once; returns their names.
     pub fn probe_held(&self) -> Vec<Engine> {
-        let held = self.present.iter().filter(|recognizer| recognizer.held().is_some());
-        held.inspect(|recognizer| recognizer.probe_now())
+        let held = self.present.iter().filter(|recognizer| recognizer.pacer().held().is_some());
+        held.inspect(|recognizer| recognizer.pacer().probe_now())
             .map(|recognizer| recognizer.profile().engine.clone())
             .collect()
     }

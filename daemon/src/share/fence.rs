@@ -11,7 +11,6 @@ use crate::broker::JetStream;
 use crate::broker::append::{AppendError, Position, append};
 use crate::broker::event_streams::ensure_event_streams;
 use crate::broker::large::{self, Largest};
-use crate::broker::stream::find;
 use crate::broker::subject::{Subjects, headers};
 use crate::config::Nats;
 use crate::job::ledger::outbox::Stored;
@@ -92,12 +91,8 @@ impl Fence {
     /// # Errors
     /// When the stream does not answer.
     pub async fn is_over(&self, job: Uuid) -> Result<bool, String> {
-        let found = find(&self.jetstream, &self.nats.events_stream).await;
-        let Some(stream) = found.map_err(|error| error.to_string())? else { return Ok(false) };
-        let last = self.jetstream.last_message(&stream, &self.subjects.of_job("*", job)).await;
-        let last = last.map_err(|error| error.to_string())?;
-        let kind = last.and_then(|message| self.subjects.kind_and_job(&message.subject));
-        Ok(kind.is_some_and(|(kind, _)| kind.is_last()))
+        let of_job = self.subjects.of_job("*", job);
+        Ok(self.jetstream.ends_with_last(&self.nats.events_stream, &of_job).await? == Some(true))
     }
 
     /// Appends an event behind stream sequence `expected`; returns the stream sequence of the event. `None`: the job has a newer event than

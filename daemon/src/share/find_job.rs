@@ -49,7 +49,7 @@ impl Fence {
         let stream = self.jetstream.get_stream_no_info(&self.nats.events_stream).await?;
         let start_time = async_nats::datetime::from_nanos(sought.published_ns - MARGIN_NS)?;
         let config = pull::OrderedConfig {
-            filter_subject: self.subjects.accepted(&sought.source),
+            filter_subject: self.subjects.of_kind(&Kind::JobAccepted.to_string(), &sought.source),
             deliver_policy: DeliverPolicy::ByStartTime { start_time },
             ..pull::OrderedConfig::default()
         };

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::broadcast::error::RecvError;
@@ -99,7 +100,7 @@ where
             }
             Ok(()) = woken.changed(), if !stop.is_cancelled() => look = true,
             work = next_dropped(&mut dropped) => running.drop_work(&work),
-            () = sleep_until(next_due), if !stop.is_cancelled() => {
+            Some(()) = OptionFuture::from(next_due.map(sleep_until)), if !stop.is_cancelled() => {
                 look = true;
                 next_due = None;
             }
@@ -233,12 +234,7 @@ async fn next_dropped(dropped: &mut Option<tokio::sync::broadcast::Receiver<Drop
     }
 }
 
-async fn sleep_until(due: Option<Timestamp>) {
-    match due {
-        Some(due) => {
-            let wait = Timestamp::now().duration_until(due);
-            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-        }
-        None => std::future::pending().await,
-    }
+async fn sleep_until(due: Timestamp) {
+    let wait = Timestamp::now().duration_until(due);
+    tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
 }

@@ -7,16 +7,8 @@ use uuid::Uuid;
 use super::{LedgerError, jobs, sql};
 use crate::job::Job;
 
-/// What became of a message.
-#[derive(Debug, Clone)]
-pub enum Taken {
-    /// It is a job now.
-    New,
-    /// The message belongs to this job, by an earlier delivery or the same `Nats-Msg-Id`. In a box, because it is the rarer case.
-    Known(Box<Job>),
-}
-
-/// Takes a message in as `job`, unless its key is known. `warnings`: for its `job.accepted`.
+/// Takes a message in as `job`, unless its key is known, by an earlier delivery or the same `Nats-Msg-Id`: then returns the job that it belongs
+/// to. `warnings`: for its `job.accepted`.
 ///
 /// # Errors
 /// When a statement fails.
@@ -25,15 +17,15 @@ pub fn take(
     key: &str,
     job: &mut Job,
     warnings: Vec<Warning>,
-) -> Result<Taken, LedgerError> {
+) -> Result<Option<Uuid>, LedgerError> {
     if let Some(id) = find(connection, key)?
-        && let Some(known) = jobs::find(connection, id)?
+        && jobs::find(connection, id)?.is_some()
     {
-        return Ok(Taken::Known(Box::new(known)));
+        return Ok(Some(id));
     }
     jobs::insert(connection, job, warnings)?;
     remember(connection, key, job.id)?;
-    Ok(Taken::New)
+    Ok(None)
 }
 
 /// Remembers under which key a job was taken in.

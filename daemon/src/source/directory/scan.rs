@@ -43,7 +43,7 @@ pub(super) struct Scan {
     context: Arc<Context>,
     watch: Option<Arc<Watch>>,
     pub settling: Settling,
-    places: Filesystems,
+    filesystems: Filesystems,
     readers: Readers,
     absences: Absences,
     forgotten: Forgotten,
@@ -69,7 +69,7 @@ impl Scan {
         let absences = Absences::default();
         Scan {
             settling: Settling::new(context.config.settle, MOST_WAITING),
-            places: Filesystems::default(),
+            filesystems: Filesystems::default(),
             readers: Readers::new(Arc::clone(&context), absences.clone()),
             absences,
             forgotten: Forgotten::default(),
@@ -106,14 +106,14 @@ impl Scan {
         self.is_network = is_network;
         self.settling.trust_ctime(!is_network);
         self.hintless = is_network || self.watch.is_none();
-        self.places.meet(&self.context, Filesystem { dev: status.st_dev, inode: status.st_ino }).await?;
+        self.filesystems.meet(&self.context, Filesystem { dev: status.st_dev, inode: status.st_ino }).await?;
         let mut devices = HashSet::from([status.st_dev]);
         let folder = self.context.root().to_owned();
         let met = self.walk(root, &folder, &mut devices).await?;
         trace!(source = self.context.source(), known = met, "full scan ended");
         // Files in a folder that could not be listed may be older than the source.
         if self.seen.is_ok() {
-            self.places.end_first_scans(&self.context, &devices).await?;
+            self.filesystems.end_first_scans(&self.context, &devices).await?;
             self.forgotten.end(&self.context, &devices).await?;
         }
         let scan = FullScan { look: self.look, met, devices };
@@ -228,7 +228,9 @@ impl Scan {
     /// Compares files with the ledger and acts on the differences. Returns how many the ledger knew by path.
     async fn compare(&mut self, found: Vec<Found>) -> Result<u64, ScanError> {
         for found in &found {
-            self.places.meet(&self.context, Filesystem { dev: found.stamp.identity.dev, inode: 0 }).await?;
+            self.filesystems
+                .meet(&self.context, Filesystem { dev: found.stamp.identity.dev, inode: 0 })
+                .await?;
         }
         let compared = self.context.read(move |connection, context| {
             let compare = |found: &Found| Ok((compare(connection, context.source(), found)?, found.clone()));
@@ -268,7 +270,7 @@ impl Scan {
         }
         let (mut ready, mut old) = (Vec::new(), Vec::new());
         for found in fresh {
-            if self.places.was_before(&found) && self.context.config.existing == Existing::Skip {
+            if self.filesystems.was_before(&found) && self.context.config.existing == Existing::Skip {
                 old.push(found);
             } else if found.stamp.identity.size == 0 {
                 self.log_empty(&found);

@@ -14,7 +14,7 @@ use super::message::{Input, MessageOptions};
 use super::unacked::HeldMessage;
 use super::{NotNow, Subject};
 use crate::job::job_machine::Fact;
-use crate::job::ledger::intake::{self, Taken};
+use crate::job::ledger::intake;
 use crate::job::ledger::{LedgerError, Now, advance};
 use crate::job::{Duty, Job, Piece, Stage, Ticket, spool as job_spool};
 use crate::share::claim::{self, Claim, ClaimState};
@@ -211,7 +211,7 @@ impl Subject {
                 let (mut job, refusal) = (job.clone(), refusal.clone());
                 move |connection| {
                     let taken = intake::take(connection, &key, &mut job, warnings.clone())?;
-                    if let (Taken::New, Some(fault)) = (&taken, &refusal) {
+                    if let (None, Some(fault)) = (taken, &refusal) {
                         let fact = Fact::Unusable {
                             recording: Box::new(job.recording.clone()),
                             fault: fault.clone(),
@@ -223,7 +223,7 @@ impl Subject {
             })
             .await?;
         match taken {
-            Taken::New => {
+            None => {
                 info!(job = %job.id, source = job.source, place, bytes = job.recording.bytes, "accepted");
                 self.handles.metrics.source_accepted.with_label_values(&[&self.name]).inc();
                 self.handles.ledger.announce(job.id, Now::Owes(Duty::Prepare));
@@ -231,10 +231,10 @@ impl Subject {
                 Ok(())
             }
             // Two deliveries were taken in at the same time, and the other was written to the ledger first.
-            Taken::Known(known) => {
+            Some(known) => {
                 job_spool::remove(&self.handles.state_directory, job.id).await;
                 for message in self.held.release(job.id) {
-                    self.join(known.id, message).await?;
+                    self.join(known, message).await?;
                 }
                 Ok(())
             }

@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::{error, info, warn};
 
 use super::expiry::{self, rough};
-use super::follow::{Asked, Expiring, Follower, NoResult, RemoteTask};
+use super::follow::{Asked, Expiring, Follower, RemoteTask};
 use crate::job::ledger::LedgerError;
 use crate::job::piece_machine::PieceFact;
 use crate::job::{Failure, Fate, Next, Transcript, fault};
@@ -104,7 +104,7 @@ impl Question<'_> {
     /// The service gave no result: the daemon asks again, or gives the task up. `is_result`: the task has succeeded, and its result could
     /// not be fetched or read.
     async fn without_result(self, error: Error, is_result: bool) -> Result<Asked, LedgerError> {
-        if self.task.judge(&error, is_result, self.tools.settings.poll_interval) == NoResult::Lost {
+        if self.task.is_lost(&error, is_result, self.tools.settings.poll_interval) {
             return self.lost(error, is_result).await;
         }
         let job = &self.piece.job;

@@ -117,17 +117,6 @@ pub(super) struct RemoteTask {
     pub(super) expiring: Option<Expiring>,
 }
 
-/// What follows from an answer without a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoResult {
-    /// The result is lost.
-    Lost,
-    /// The task, or its result, is not there; more such answers have to confirm that.
-    Missing,
-    /// The service could not tell.
-    Undetermined,
-}
-
 impl RemoteTask {
     /// The task of a piece, as the ledger has it; `None` if the piece waits for none.
     pub(super) fn of(id: PieceId, piece: &Piece, life: Tasks) -> Option<RemoteTask> {
@@ -165,38 +154,35 @@ impl RemoteTask {
         (self.misses, self.missing_since, self.expiring) = (0, None, None);
     }
 
-    /// Judges an answer without a result. `is_result`: the answer is to the download of the result, where [`Next::Never`] means that the result
-    /// is gone. `first_interval`: `dashscope.poll_interval`.
-    pub(super) fn judge(&mut self, error: &Error, is_result: bool, first_interval: Duration) -> NoResult {
+    /// Whether the result is lost after an answer without it. `is_result`: the answer is to the download of the result, where [`Next::Never`] means
+    /// that the result is gone. `first_interval`: `dashscope.poll_interval`.
+    pub(super) fn is_lost(&mut self, error: &Error, is_result: bool, first_interval: Duration) -> bool {
         let next = error.next(Tries::default());
         let is_unknown_task = error.fate == Fate::Unknown;
         let must_be_deleted = expiry::is_over(self.life, self.age());
-        match next {
+        let tells_nothing = match next {
             // For example, the task is in another workspace than the key's. The result is deleted by now, so an answer would not help.
-            Next::Held { .. } if must_be_deleted => return NoResult::Lost,
+            Next::Held { .. } if must_be_deleted => return true,
             // Without an answer the daemon asks again, however old the task is: a clock may be wrong, and asking costs nothing.
-            Next::Held { .. } => return self.undetermined(),
-            Next::After { .. } if error.raw.is_none() && !is_unknown_task => return self.undetermined(),
-            _ => {}
+            Next::Held { .. } => true,
+            Next::After { .. } => error.raw.is_none() && !is_unknown_task,
+            Next::Never => false,
+        };
+        if tells_nothing {
+            (self.misses, self.missing_since) = (0, None);
+            return false;
         }
         let is_gone = is_unknown_task || (is_result && next == Next::Never);
         self.misses += 1;
         let missing_for = self.missing_since.get_or_insert_with(Instant::now).elapsed();
+        // More such answers have to confirm that the task, or its result, is not there.
         let is_confirmed = match is_unknown_task {
             true => self.misses >= GONE_AFTER,
             // A service that refuses to answer about a task may mean that the task does not exist.
             false => self.misses >= UNREADABLE_AFTER && missing_for >= first_interval * UNREADABLE_FOR,
         };
         let may_be_deleted = is_gone && expiry::may_be_over(self.life, self.age());
-        match is_confirmed || may_be_deleted || must_be_deleted {
-            true => NoResult::Lost,
-            false => NoResult::Missing,
-        }
-    }
-
-    fn undetermined(&mut self) -> NoResult {
-        (self.misses, self.missing_since) = (0, None);
-        NoResult::Undetermined
+        is_confirmed || may_be_deleted || must_be_deleted
     }
 }
 

@@ -140,36 +140,34 @@ impl Filter {
             let expected = "one of state, source, alert, text, since, before, limit";
             return Err(WrongFilter { key: "key", value: key.to_owned(), expected });
         };
-        let wrong = |key, expected| WrongFilter { key, value: value.to_owned(), expected };
+        let wrong = |expected| WrongFilter { key, value: value.to_owned(), expected };
         if value.is_empty() {
             return Ok(());
         }
         // SQLite ends a text there: the search would be for another one, or for none.
         if value.contains('\0') {
-            return Err(wrong(key, "a text without NUL"));
+            return Err(wrong("a text without NUL"));
         }
         match key {
             "state" => {
                 const STATES: &str = "one of accepted, recognizing, waiting, completed, failed, canceled";
-                self.state = Some(State::parse(value).ok_or_else(|| wrong("state", STATES))?);
+                self.state = Some(State::parse(value).ok_or_else(|| wrong(STATES))?);
             }
             "source" => self.source = Some(value.to_owned()),
             "alert" => self.alert = Some(value.to_owned()),
             "text" => self.text = Some(value.to_owned()),
             "since" => {
                 let time = time(value).or_else(|| back(value, now));
-                self.since = Some(
-                    time.ok_or_else(|| wrong("since", "a time in RFC 3339, or a duration such as \"2h\""))?,
-                );
+                self.since =
+                    Some(time.ok_or_else(|| wrong("a time in RFC 3339, or a duration such as \"2h\""))?);
             }
             "before" => {
                 let before = value.parse().map(Before::Job).ok().or_else(|| time(value).map(Before::Time));
-                self.before =
-                    Some(before.ok_or_else(|| wrong("before", "the id of a job, or a time in RFC 3339"))?);
+                self.before = Some(before.ok_or_else(|| wrong("the id of a job, or a time in RFC 3339"))?);
             }
             _ => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                self.limit = limit.ok_or_else(|| wrong("limit", "a number from 1 to 500"))?;
+                self.limit = limit.ok_or_else(|| wrong("a number from 1 to 500"))?;
             }
         }
         Ok(())
