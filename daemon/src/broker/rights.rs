@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const USER_INFO: &str = "$SYS.REQ.USER.INFO";
 
 /// To erase messages for good.
-const ERASING: [&str; 2] = ["STREAM.MSG.GET.{}", "STREAM.MSG.DELETE.{}"];
+const ERASING: &str = "STREAM.MSG.GET.{} STREAM.MSG.DELETE.{}";
+/// To read objects.
+const READING: &str = "STREAM.INFO.{} DIRECT.GET.{}.> CONSUMER.CREATE.{}";
 
 /// Rights of one user, or those that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,24 +36,15 @@ impl Rights {
             domain => format!("$JS.{domain}.API"),
         };
         let mut publish = vec![subjects.every_event(), format!("{api}.INFO")];
-        let mut of = |stream: &str, verbs: &[&str]| {
-            publish.extend(verbs.iter().map(|verb| format!("{api}.{verb}").replace("{}", stream)));
+        let mut of = |stream: &str, verbs: &str| {
+            let rights = verbs.split_whitespace().map(|verb| format!("{api}.{verb}").replace("{}", stream));
+            publish.extend(rights);
         };
-        of(
-            &nats.events_stream,
-            &[
-                "STREAM.INFO.{}",
-                "STREAM.MSG.GET.{}",
-                "STREAM.MSG.DELETE.{}",
-                "CONSUMER.CREATE.{}",
-                "CONSUMER.MSG.NEXT.{}.>",
-            ],
-        );
-        of(
-            "OBJ_HARK_TRANSCRIPTS",
-            &["STREAM.INFO.{}", "DIRECT.GET.{}.>", "CONSUMER.CREATE.{}", "STREAM.PURGE.{}"],
-        );
-        of("OBJ_HARK_TRANSCRIPTS", &ERASING);
+        of(&nats.events_stream, "STREAM.INFO.{} CONSUMER.CREATE.{} CONSUMER.MSG.NEXT.{}.>");
+        of(&nats.events_stream, ERASING);
+        of("OBJ_HARK_TRANSCRIPTS", READING);
+        of("OBJ_HARK_TRANSCRIPTS", "STREAM.PURGE.{}");
+        of("OBJ_HARK_TRANSCRIPTS", ERASING);
         let intakes = config.source.iter().filter_map(|source| match source {
             Source::Nats(intake) => Some(intake),
             Source::Directory(_) => None,
@@ -60,24 +53,15 @@ impl Rights {
         for intake in intakes {
             has_intake = true;
             let stream = if intake.stream.is_empty() { &nats.audio_stream } else { &intake.stream };
-            of(
-                stream,
-                &[
-                    "STREAM.INFO.{}",
-                    "CONSUMER.INFO.{}.>",
-                    "CONSUMER.CREATE.{}.>",
-                    "CONSUMER.MSG.NEXT.{}.>",
-                    "STREAM.MSG.GET.{}",
-                    "STREAM.MSG.DELETE.{}",
-                ],
-            );
+            of(stream, "STREAM.INFO.{} CONSUMER.INFO.{}.> CONSUMER.CREATE.{}.> CONSUMER.MSG.NEXT.{}.>");
+            of(stream, ERASING);
             for bucket in &intake.allow_buckets {
-                of(&format!("OBJ_{bucket}"), &["STREAM.INFO.{}", "DIRECT.GET.{}.>", "CONSUMER.CREATE.{}"]);
-                of(&format!("OBJ_{bucket}"), &ERASING);
+                of(&format!("OBJ_{bucket}"), READING);
+                of(&format!("OBJ_{bucket}"), ERASING);
             }
         }
         if has_intake {
-            of("KV_HARK_JOBS", &["STREAM.INFO.{}", "STREAM.MSG.GET.{}", "STREAM.PURGE.{}"]);
+            of("KV_HARK_JOBS", "STREAM.INFO.{} STREAM.MSG.GET.{} STREAM.PURGE.{}");
             publish.push(match nats.jetstream_domain.as_str() {
                 "" => "$KV.HARK_JOBS.>".to_owned(),
                 _ => format!("{api}.$KV.HARK_JOBS.>"),

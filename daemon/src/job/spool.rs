@@ -83,13 +83,6 @@ pub enum Sweep {
     Running,
 }
 
-/// What becomes of a file.
-enum Disposal {
-    Needed,
-    Kept(Kept),
-    Unneeded,
-}
-
 /// Removes the files that no job needs and whose time is over; returns those that are kept of failed jobs, the oldest first.
 ///
 /// # Errors
@@ -110,36 +103,28 @@ pub async fn sweep(
     // A clock that was set back makes nothing older.
     let since = os::cautious_now().checked_sub(keep_failed).unwrap_or(Timestamp::MIN);
     let judge = move |connection: &Connection| {
-        let judge = |job: &Uuid| Ok((*job, verdict(connection, *job, since, when)?));
-        spooled.iter().map(judge).collect::<Result<Vec<_>, LedgerError>>()
-    };
-    let mut kept = Vec::new();
-    for (job, verdict) in ledger.read(judge).await? {
-        match verdict {
-            Disposal::Needed => {}
-            Disposal::Kept(file) => kept.push(file),
-            Disposal::Unneeded => remove(state_directory, job).await,
+        let (mut kept, mut unneeded) = (Vec::new(), Vec::new());
+        for job in spooled.iter().copied() {
+            let failed = match jobs::find(connection, job) {
+                Ok(Some(Job { stage: Stage::Settled { failed }, .. })) => failed,
+                Ok(None) if when == Sweep::AtStart => false,
+                // A job of a newer daemon keeps its audio.
+                Ok(_) | Err(LedgerError::Newer { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            match jobs::ended_at(connection, job)?.filter(|ended| failed && *ended > since) {
+                Some(ended) => kept.push(Kept { job, ended }),
+                None => unneeded.push(job),
+            }
         }
+        Ok((kept, unneeded))
+    };
+    let (mut kept, unneeded) = ledger.read(judge).await?;
+    for job in unneeded {
+        remove(state_directory, job).await;
     }
     kept.sort_by_key(|file| file.ended);
     Ok(kept)
-}
-
-fn verdict(
-    connection: &Connection,
-    id: Uuid,
-    since: Timestamp,
-    when: Sweep,
-) -> Result<Disposal, LedgerError> {
-    let failed = match jobs::find(connection, id) {
-        Ok(Some(Job { stage: Stage::Settled { failed }, .. })) => failed,
-        Ok(None) if when == Sweep::AtStart => return Ok(Disposal::Unneeded),
-        // A job of a newer daemon keeps its audio.
-        Ok(_) | Err(LedgerError::Newer { .. }) => return Ok(Disposal::Needed),
-        Err(error) => return Err(error),
-    };
-    let ended = jobs::ended_at(connection, id)?.filter(|ended| failed && *ended > since);
-    Ok(ended.map_or(Disposal::Unneeded, |ended| Disposal::Kept(Kept { job: id, ended })))
 }
 
 /// Removes kept audio, the oldest first, until `bytes` are free or none is left: it must not keep new recordings out.

@@ -164,7 +164,6 @@ fn unsupported(profile: &Profile, code: &str, what: &str) -> Error {
 }
 
 /// What to recognize, and how.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// The service's model name.
     pub model: &'a str,
@@ -194,7 +193,7 @@ pub struct Request<'a> {
 
 /// Decides whether a request is completed. No recognizer can take a request, and so bill it, before the last part of the body has arrived. A
 /// process may be stopped for minutes at any moment before that, and meanwhile another daemon may take the job over.
-pub trait Clearance: Send + Sync + fmt::Debug {
+pub trait Clearance: Send + Sync {
     /// Whether the last part of the body may be sent. `false`: the request is cut off, and its error has the fate `NotSent`.
     fn is_given(&self) -> BoxFuture<'_, bool>;
 }

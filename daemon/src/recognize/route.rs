@@ -44,10 +44,8 @@ impl Facts {
             bytes: recording.bytes,
             channels: recording.channels,
             is_url: matches!(origin, Origin::Url { .. }),
-            codec: None,
-            misleading_header: false,
             truncated: recording.truncated,
-            undecodable: None,
+            ..Facts::default()
         }
     }
 

@@ -1,6 +1,5 @@
 //! Whether this daemon still owns a job at the moment at which the request that it sends for the job is complete.
 
-use std::fmt;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
@@ -53,11 +52,5 @@ impl Clearance for OwnershipCheck {
             }
             is_given
         })
-    }
-}
-
-impl fmt::Debug for OwnershipCheck {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("OwnershipCheck").field("job", &self.job.id).finish_non_exhaustive()
     }
 }

@@ -9,20 +9,17 @@ use crate::recognize::error::Error;
 /// An answer, or one event of a stream.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Text that is added to the text so far: `chat.completion.chunk`, `transcription.chunk`, `transcript.text.delta`.
+    /// Text that is added to the text so far: `chat.completion.chunk`, `transcription.chunk`, `transcript.text.delta`; or a whole answer of
+    /// `/chat/completions`, which has a `finish`.
     More { text: String, finish: Option<Finish> },
-    /// The whole text of a stream: `transcript.text.done`. It wins over what came before.
+    /// The whole text: `transcript.text.done`, or a whole answer of `/audio/transcriptions`. It wins over what came before.
     Whole(Transcription),
-    /// A whole answer of `/chat/completions`.
-    Completion { text: String, finish: Option<Finish> },
-    /// A whole answer of `/audio/transcriptions`.
-    Transcription(Transcription),
     /// An error, whatever the HTTP status.
     Refused(Refusal),
 }
 
 /// The end of a text, or of a part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Finish {
     /// The server cut the text at its limit of tokens.
     pub(super) truncated: bool,
@@ -131,9 +128,10 @@ pub(super) fn read(json: &[u8]) -> Result<Message, Error> {
         _ if shape.choices.is_some() => {
             let Completion { choices: [choice] } = parse(json)?;
             let finish = choice.finish_reason.map(|reason| finish(&reason, false)).transpose()?;
-            Ok(Message::Completion { text: choice.message.content.unwrap_or_default(), finish })
+            let text = choice.message.content.unwrap_or_default();
+            Ok(Message::More { text, finish: Some(finish.unwrap_or_default()) })
         }
-        _ => parse(json).map(Message::Transcription),
+        _ => parse(json).map(Message::Whole),
     }
 }
 
@@ -190,11 +188,11 @@ mod tests {
     fn a_whole_answer_is_read_from_either_door() {
         let usage = json!({"type": "duration", "seconds": 3});
         let plain = said(json!({"text": "so", "usage": usage}));
-        assert!(matches!(plain, Message::Transcription(Transcription { segments: None, .. })));
+        assert!(matches!(plain, Message::Whole(Transcription { segments: None, .. })));
         let verbose = json!({"task": "transcribe", "language": "english", "duration": 2.5, "text": " so", "segments": [
             {"id": 0, "seek": 0, "start": 0.0, "end": 2.48, "text": " so", "tokens": [1], "temperature": 0.0}
         ], "words": null, "detected_language": "german", "detected_language_probability": 0.9});
-        let Message::Transcription(verbose) = said(verbose) else { panic!("another dialect") };
+        let Message::Whole(verbose) = said(verbose) else { panic!("another dialect") };
         assert_eq!(
             (verbose.language.as_deref(), verbose.detected_language.as_deref()),
             (Some("english"), Some("german"))
@@ -203,7 +201,7 @@ mod tests {
         let chat = said(json!({"object": "chat.completion", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": "language None<asr_text>"}, "finish_reason": "stop"}
         ], "usage": {"prompt_tokens": 9}}));
-        assert!(matches!(chat, Message::Completion { finish: Some(Finish { truncated: false, .. }), .. }));
+        assert!(matches!(chat, Message::More { finish: Some(Finish { truncated: false, .. }), .. }));
     }
 
     #[test]
@@ -217,7 +215,7 @@ mod tests {
             assert_eq!(refusal.message, "no such thing");
         }
         let vllm = said(json!({"text": "so", "error": null}));
-        assert!(matches!(vllm, Message::Transcription(_)));
+        assert!(matches!(vllm, Message::Whole(_)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use reqwest::Response;
 use super::dialects::{self, Finish, Message, Transcription};
 use super::prefix::{Parsed, Prefix};
 use super::segments::{TimedText, believable, believable_words};
-use super::{Detects, Failed, language};
+use super::{Failed, language};
 use crate::job::Transcript;
 use crate::recognize::error::{Error, LONGEST_RAW};
 use crate::recognize::http::{Http, is_event_stream};
@@ -32,13 +32,6 @@ fn is_stream(first: &[u8]) -> Option<bool> {
         body if FIELDS.iter().any(|field| body.starts_with(field)) => Some(true),
         _ => None,
     }
-}
-
-/// What a request brought.
-#[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) transcript: Transcript,
-    pub(super) detects: Detects,
 }
 
 /// What has been received so far.
@@ -143,13 +136,7 @@ impl Incoming {
                     self.finished(finish);
                 }
             }
-            Message::Completion { text, finish } => {
-                self.add(&text);
-                self.finished(finish.unwrap_or(Finish { truncated: false, may_go_on: false }));
-            }
-            Message::Whole(transcription) | Message::Transcription(transcription) => {
-                self.replace(transcription)
-            }
+            Message::Whole(transcription) => self.replace(transcription),
             Message::Refused(refusal) => return Err(Failed::Refused(refusal)),
         }
         Ok(())

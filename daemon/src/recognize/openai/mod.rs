@@ -25,7 +25,7 @@ use reqwest::header::SERVER;
 
 pub(super) use self::examine::examine;
 use self::form::{Form, Forms, Wishes};
-use self::incoming::{Answered, Incoming};
+use self::incoming::Incoming;
 use self::refusal::Refusal;
 use super::error::{Error, When};
 use super::http::{Content, Http, Key, Timeouts};
@@ -178,16 +178,12 @@ impl Server {
         let mut form = wanted;
         loop {
             let failed = match self.ask(form, request, content, format, listener).await {
-                Ok(Answered { detects, .. })
-                    if detects == Detects::OnlyIfAsked
-                        && request.hints.language.is_none()
-                        && !form.auto_language =>
-                {
+                Ok((_, true)) if request.hints.language.is_none() && !form.auto_language => {
                     self.forms.needs_auto_language();
                     form.auto_language = true;
                     continue;
                 }
-                Ok(Answered { transcript, .. }) => {
+                Ok((transcript, _)) => {
                     self.forms.worked(wanted, form);
                     return Ok(transcript);
                 }
@@ -204,6 +200,7 @@ impl Server {
         }
     }
 
+    /// Asks once. Returns also whether the server hears English unless the request says `language=auto`, as whisper.cpp does.
     async fn ask(
         &self,
         form: Form,
@@ -211,7 +208,7 @@ impl Server {
         content: &Content,
         format: &str,
         listener: &mut dyn Listener,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<(Transcript, bool), Failed> {
         let mut response = match self.config.is_chat() {
             true => self.send_chat(form, request, content.clone(), format).await?,
             false => self.send_transcription(form, request, content.clone(), format).await?,
@@ -219,10 +216,8 @@ impl Server {
         if !response.status().is_success() {
             return Err(Failed::Refused(Refusal::read(&self.http, &mut response).await));
         }
-        let detects = match response.headers().get(SERVER).and_then(|server| server.to_str().ok()) {
-            Some(server) if server.starts_with("whisper.cpp") => Detects::OnlyIfAsked,
-            _ => Detects::Always,
-        };
+        let server = response.headers().get(SERVER);
+        let hears_english = server.is_some_and(|server| server.as_bytes().starts_with(b"whisper.cpp"));
         let mut incoming = Incoming::default();
         let read = incoming.read(&self.http, &mut response, listener).await;
         match read {
@@ -231,7 +226,7 @@ impl Server {
                     incoming.into_transcript(request.duration_ms, request.hints.language.as_deref());
                 let seconds = request.duration_ms.unwrap_or(0).div_ceil(1000);
                 let billed = Usage::seconds(if self.is_free() { 0 } else { seconds });
-                Ok(Answered { transcript: Transcript { billed, ..transcript }, detects })
+                Ok((Transcript { billed, ..transcript }, hears_english))
             }
             Err(Failed::Refused(refusal)) if !incoming.has_text() => Err(Failed::Refused(refusal)),
             Err(failed) => {
@@ -265,12 +260,4 @@ impl Server {
     fn is_free(&self) -> bool {
         self.config.usd_per_second == 0.0
     }
-}
-
-/// Whether a server finds out the language by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Detects {
-    Always,
-    /// whisper.cpp hears English unless the request says `language=auto`.
-    OnlyIfAsked,
 }

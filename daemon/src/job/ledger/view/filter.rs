@@ -19,10 +19,11 @@ pub const MOST: usize = 500;
 const USUAL: usize = 50;
 
 /// The state of a job, as lists have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// In the ledger; nothing was asked of a recognizer yet.
+    #[default]
     Accepted,
     /// A recognizer has it, or plugins have.
     Recognizing,

@@ -23,7 +23,7 @@ pub struct Page {
 }
 
 /// A job as lists show it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     pub job: Uuid,
     pub source: String,
@@ -85,15 +85,8 @@ impl Listed {
             metadata: job.metadata.clone(),
             engine: plan.map(|plan| plan.engine.as_str().to_owned()),
             model: plan.map(|plan| plan.model.clone()),
-            text: None,
-            language: None,
-            emotion: None,
-            alerts: Vec::new(),
-            cost_usd: None,
-            billed_seconds: None,
-            incomplete: false,
-            error: None,
             retry_of: job.retry_of,
+            ..Listed::default()
         }
     }
 
