@@ -35,11 +35,7 @@ impl Identity {
     }
 
     fn of_another(body: &Body) -> Identity {
-        let plugin = match body {
-            Body::Plugin(event) => event.plugin.as_str(),
-            // Annotations do not name the plugin that made them.
-            _ => "",
-        };
+        let plugin = plugin(body);
         match body.about() {
             Some(About { revision: None, piece }) => {
                 let piece = piece.map_or_else(|| "final".to_owned(), |piece| piece.to_string());
@@ -47,6 +43,15 @@ impl Identity {
             }
             _ => Identity::New,
         }
+    }
+}
+
+/// The plugin that made an emission; empty for annotations, which do not name it.
+pub fn plugin(body: &Body) -> &str {
+    match body {
+        Body::AlertRaised(alert) | Body::AlertRetracted(alert) => &alert.plugin,
+        Body::Plugin(event) => &event.plugin,
+        _ => "",
     }
 }
 

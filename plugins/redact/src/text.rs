@@ -5,7 +5,7 @@ use std::ops::Range;
 /// Stands between two texts of a stream.
 pub(crate) const BORDER: char = '\n';
 
-/// Texts in one string: lower case, full-width characters as their ASCII ones, the texts separated by [`BORDER`].
+/// Texts in one string: lower case, full-width characters and digits of other scripts as their ASCII ones, the texts separated by [`BORDER`].
 pub(crate) struct Joined {
     /// One character for each character of the texts.
     pub(crate) folded: String,
@@ -60,13 +60,30 @@ impl Joined {
     }
 }
 
-/// Lower case and ASCII width; always one character.
+/// The zeros of the digits of other scripts that living languages write: Arabic, Persian and Urdu, N'Ko, Devanagari, Bengali, Gurmukhi, Gujarati,
+/// Odia, Tamil, Telugu, Kannada, Malayalam, Sinhala, Thai, Lao, Tibetan, Burmese, Shan, Khmer, Mongolian, Balinese, Javanese. In Unicode the
+/// other nine follow each of them.
+const ZEROS: [u32; 22] = [
+    0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6,
+    0x0E50, 0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1B50, 0xA9D0,
+];
+
+/// The ASCII digit of a digit of another script.
+fn ascii_digit(character: char) -> Option<char> {
+    let values = ZEROS.iter().map(|zero| (character as u32).wrapping_sub(*zero));
+    values.into_iter().find(|value| *value < 10).and_then(|value| char::from_digit(value, 10))
+}
+
+/// Lower case, ASCII width and ASCII digits; always one character.
 pub(crate) fn fold(character: char) -> char {
+    if character.is_ascii() {
+        return character.to_ascii_lowercase();
+    }
     let narrow = match character {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(character as u32 - 0xFEE0).unwrap_or(character),
         '\u{3000}' | '\u{00A0}' | '\u{202F}' => ' ',
         '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
-        other => other,
+        other => ascii_digit(other).unwrap_or(other),
     };
     narrow.to_lowercase().next().unwrap_or(narrow)
 }

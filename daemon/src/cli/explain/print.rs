@@ -11,7 +11,8 @@ use crate::counted::counted;
 /// Sums over all recordings whose length is known.
 fn total(files: &[Explained]) -> (u64, f64) {
     let seconds = files.iter().filter_map(|file| file.seconds).sum();
-    let usd: f64 = files.iter().filter_map(|file| file.cost_usd).sum();
+    // The sum of no numbers is -0.0.
+    let usd = files.iter().filter_map(|file| file.cost_usd).fold(0.0, |sum, usd| sum + usd);
     (seconds, (usd * 1e6).round() / 1e6)
 }
 

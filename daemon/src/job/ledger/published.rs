@@ -1,20 +1,23 @@
 //! What the events of an open job have published, as far as later events depend on it: the alerts and other emissions of plugins, and the
 //! `annotation.speech`. The rows go with the texts of the job.
 
-use hark_sdk::event::{Alert, AnnotationSpeech, Body};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use hark_sdk::event::{Alert, AnnotationSpeech, Body, PluginEvent};
 use rusqlite::{Connection, params};
+use serde_json::json;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{LedgerError, form, sql};
-use crate::job::emission::{Identity, TENTATIVE, unconfirmed};
+use crate::job::emission::{self, Identity, TENTATIVE, unconfirmed};
 
-/// The most emissions of plugins that are stored of a job, partials and segments included: a call of twelve hours in pieces of half a
-/// minute with some alerts in each has as many. The bound keeps a plugin that emits without end from filling the disk.
+/// The most emissions of one plugin that are stored of a job, partials and segments included: a call of twelve hours in pieces of half a
+/// minute with some alerts in each has as many. The bound keeps a plugin that emits without end from filling the disk. Annotations do not
+/// name their plugin: those of all plugins have one bound together.
 const MOST: u64 = 20_000;
 
-/// Key of the number of emissions.
-const TOTAL: &str = "total";
 /// Key of the `annotation.speech`.
 const SPEECH: &str = "speech";
 
@@ -27,14 +30,20 @@ pub(super) fn new_ones(
     job: Uuid,
     emitted: Vec<Body>,
 ) -> Result<Vec<Body>, LedgerError> {
-    let before = count(connection, job, TOTAL)?;
-    let mut total = before;
     let mut new = Vec::new();
-    let mut numbers = std::collections::HashMap::<String, u64>::new();
+    let mut numbers = HashMap::<String, u64>::new();
+    let mut totals = BTreeMap::<String, u64>::new();
     for body in emitted {
-        if total >= MOST {
-            warn!(%job, most = MOST, "plugins emit more about the job than is stored; the rest is dropped");
-            break;
+        let plugin = emission::plugin(&body).to_owned();
+        let total = match totals.entry(plugin.clone()) {
+            Entry::Vacant(unread) => {
+                let stored = count(connection, job, &total_of(unread.key()))?;
+                unread.insert(stored)
+            }
+            Entry::Occupied(read) => read.into_mut(),
+        };
+        if *total > MOST {
+            continue;
         }
         match Identity::of(&body) {
             Identity::Alert { key, state } => {
@@ -57,13 +66,30 @@ pub(super) fn new_ones(
             }
             Identity::New => {}
         }
-        total += 1;
-        new.push(body);
+        *total += 1;
+        if *total <= MOST {
+            new.push(body);
+            continue;
+        }
+        warn!(%job, plugin, most = MOST, "the plugin emits more about the job than is stored; the rest is dropped");
+        if !plugin.is_empty() {
+            let error = format!("it emitted more than {MOST} events about this job; the rest is dropped");
+            new.push(Body::Plugin(PluginEvent {
+                plugin,
+                data: json!({ "error": error }),
+                ..PluginEvent::default()
+            }));
+        }
     }
-    if total > before {
-        note(connection, job, TOTAL, total, None)?;
+    for (plugin, total) in totals {
+        note(connection, job, &total_of(&plugin), total, None)?;
     }
     Ok(new)
+}
+
+/// Key of the number of emissions of a plugin.
+fn total_of(plugin: &str) -> String {
+    format!("total/{plugin}")
 }
 
 /// The retractions of the alerts that are still tentative.
@@ -133,8 +159,7 @@ fn note(
 
 #[cfg(test)]
 mod tests {
-    use hark_sdk::event::{About, AlertState, PluginEvent};
-    use serde_json::json;
+    use hark_sdk::event::{About, AlertState};
 
     use super::*;
 
@@ -200,15 +225,22 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_emits_without_end_fills_no_disk() {
+    fn a_plugin_that_emits_without_end_fills_no_disk_and_takes_no_room_from_another() {
         let ledger = ledger();
-        let partial = |revision| {
+        let partial = |plugin: &str, revision| {
             let about = About { piece: None, revision: Some(revision) };
-            Body::Plugin(PluginEvent { plugin: "a".into(), about, ..PluginEvent::default() })
+            Body::Plugin(PluginEvent { plugin: plugin.into(), about, ..PluginEvent::default() })
         };
-        let stored: usize = (0..100)
-            .map(|revision| new_ones(&ledger, JOB, vec![partial(revision); 256]).unwrap().len())
-            .sum();
-        assert_eq!(stored as u64, MOST);
+        let mut stored = Vec::new();
+        for revision in 0..100 {
+            stored.extend(new_ones(&ledger, JOB, vec![partial("a", revision); 256]).unwrap());
+        }
+        let last = stored.pop().unwrap();
+        assert_eq!(stored.len() as u64, MOST);
+        let Body::Plugin(PluginEvent { plugin, data, .. }) = last else { panic!("{last:?}") };
+        let error = "it emitted more than 20000 events about this job; the rest is dropped";
+        assert_eq!((plugin.as_str(), data), ("a", json!({ "error": error })));
+        let of_both = vec![partial("a", 100), partial("b", 100)];
+        assert_eq!(new_ones(&ledger, JOB, of_both).unwrap(), [partial("b", 100)]);
     }
 }
