@@ -58,18 +58,18 @@ const SIGNS: [(&str, &str); 20] = [
     ("plus", "+"),
 ];
 
-const AT: &str =
+pub(crate) const AT: &str =
     r"(?:@|(?-u:\b)at(?:\s+sign|\s+the\s+rate(?:\s+of)?)?(?-u:\b)|艾特|爱特|小老鼠|圈a|アットマーク|アット)";
 /// Signs that only an address has: beside them katakana and Chinese digits are its letters.
-const NATIVE_AT: &str = r"(?:艾特|爱特|小老鼠|圈a|アットマーク|アット)";
+pub(crate) const NATIVE_AT: &str = r"(?:艾特|爱特|小老鼠|圈a|アットマーク|アット)";
 /// A dot that is said.
-const SAID_DOT: &str = r"(?:(?-u:\b)dot(?-u:\b)|点|點|ドット)";
-const DOT: &str = r"(?:\.|(?-u:\b)dot(?-u:\b)|点|點|ドット)";
-const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|横杠|杠|ドット|アンダーバー|ハイフン)";
+pub(crate) const SAID_DOT: &str = r"(?:(?-u:\b)dot(?-u:\b)|点|點|ドット)";
+pub(crate) const DOT: &str = r"(?:\.|(?-u:\b)dot(?-u:\b)|点|點|ドット)";
+pub(crate) const LINK: &str = r"(?:\.|_|-|\+|(?-u:\b)(?:dot|underscore|dash|hyphen|plus)(?-u:\b)|点|點|下划线|横杠|杠|ドット|アンダーバー|ハイフン)";
 /// What a speaker pauses with, before and behind a sign.
-const PAUSE: &str = r"[\s,，、]*";
-const LABEL: &str = r"[\p{Latin}\p{N}_-]+";
-const NATIVE_LABEL: &str = r"[\p{Latin}\p{N}_\p{Katakana}ー零一二三四五六七八九幺-]+";
+pub(crate) const PAUSE: &str = r"[\s,，、]*";
+pub(crate) const LABEL: &str = r"[\p{Latin}\p{N}_-]+";
+pub(crate) const NATIVE_LABEL: &str = r"[\p{Latin}\p{N}_\p{Katakana}ー零一二三四五六七八九幺-]+";
 /// A digit that is said: "at one six three dot com".
 const DIGIT: &str = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)";
 /// What a written local part may have beside letters and digits (RFC 5322).
@@ -79,9 +79,9 @@ const MAIL: [&str; 7] = ["email", "e-mail", "mail", "邮箱", "邮件", "メー�
 /// How far behind such a word an address is looked for, in bytes.
 const MAIL_REACH: usize = 160;
 /// The last parts of domains; spoken text has many other "at … dot …".
-const LAST: &str = r"(?:(?:com|org|net|edu|gov|info|biz|io|co|ai|app|dev|me|tv|uk|de|fr|it|es|nl|be|at|ch|eu|us|ca|au|nz|in|cn|jp|kr|hk|tw|sg|ru|pl|se|no|dk|fi|ie|pt|br|mx)(?-u:\b)|コム|ネット|ジェーピー|シーエヌ)";
+pub(crate) const LAST: &str = r"(?:(?:com|org|net|edu|gov|info|biz|io|co|ai|app|dev|me|tv|uk|de|fr|it|es|nl|be|at|ch|eu|us|ca|au|nz|in|cn|jp|kr|hk|tw|sg|ru|pl|se|no|dk|fi|ie|pt|br|mx)(?-u:\b)|コム|ネット|ジェーピー|シーエヌ)";
 /// Those that are hardly a word: they may stand behind a full stop and a space, "at gmail. com". "We meet at noon. It is late." has no domain.
-const LAST_APART: &str = r"(?:com|org|net|edu|gov)(?-u:\b)";
+pub(crate) const LAST_APART: &str = r"(?:com|org|net|edu|gov)(?-u:\b)";
 const LAST_IN_KANA: [&str; 4] = ["コム", "ネット", "ジェーピー", "シーエヌ"];
 
 /// The part from the "at" on; its first label may be said in letters or two words.
@@ -173,6 +173,11 @@ fn announced(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// Whether a folded text has an "@", or says a sign of addresses, such as "dot".
+pub(crate) fn has_sign(text: &str) -> bool {
+    text.contains('@') || SIGNS.iter().any(|(name, _)| text.contains(name))
 }
 
 /// What an "at" is.
@@ -287,7 +292,7 @@ fn is_han(character: char) -> bool {
 }
 
 /// A place so many bytes before the end of a text.
-fn near_end(text: &str, bytes: usize) -> usize {
+pub(crate) fn near_end(text: &str, bytes: usize) -> usize {
     let from = text.len().saturating_sub(bytes);
     (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The way of a text: `text` joins and folds the texts of a channel, `lex` takes them apart, `runs`, `numbers` and `phone` find numbers, `iban`,
-//! `email` and `own` the rest, `redact` decides about borders, `call` gives the numbers of tokens. docs/plugins/redact.md is the manual.
+//! `email` and `own` the rest, `pieces` and `redact` decide about borders, `call` gives the numbers of tokens. docs/plugins/redact.md is the manual.
 
 mod call;
 mod config;
@@ -27,6 +27,7 @@ mod lex;
 mod numbers;
 mod own;
 mod phone;
+mod pieces;
 mod redact;
 mod runs;
 mod spoken;

@@ -12,6 +12,8 @@ use crate::config::Config;
 /// Words and patterns, ready to match.
 pub(crate) struct Own {
     words: Option<AhoCorasick>,
+    /// Those of several words, with a space before, between and behind the words.
+    phrases: Vec<String>,
     patterns: Vec<Regex>,
 }
 
@@ -33,6 +35,8 @@ impl Own {
             words => Ok(words),
         };
         let words: Vec<Words> = config.words.iter().enumerate().map(folded).collect::<Result<_, _>>()?;
+        let is_phrase = |words: &&str| words.trim().contains(' ');
+        let phrases = words.iter().map(Words::as_str).filter(is_phrase).map(str::to_owned).collect();
         let words = match words.is_empty() {
             true => None,
             false => {
@@ -55,7 +59,7 @@ impl Own {
             }
         };
         let patterns = config.patterns.iter().enumerate().map(pattern).collect::<Result<_, _>>()?;
-        Ok(Own { words, patterns })
+        Ok(Own { words, phrases, patterns })
     }
 
     /// The words and phrases in a text as it was recognized, and the value of each.
@@ -69,6 +73,39 @@ impl Own {
                 (words.origin(words.at(range)), value)
             })
             .collect()
+    }
+
+    /// The longest begin of a phrase that a text ends with, if the phrase may go on in the next piece.
+    pub(crate) fn begun_phrase(&self, text: &str) -> Option<(Range<usize>, String)> {
+        self.part(text, |phrase, at, words| {
+            let begin = &phrase[..=at];
+            words.ends_with(begin).then(|| words.len() - begin.len()..words.len())
+        })
+    }
+
+    /// The longest end of a phrase that a text begins with, if the phrase may have begun in the piece before.
+    pub(crate) fn ended_phrase(&self, text: &str) -> Option<(Range<usize>, String)> {
+        self.part(text, |phrase, at, words| words.starts_with(&phrase[at..]).then(|| 0..phrase.len() - at))
+    }
+
+    /// `part`: the part of a text's words that is also the part of a phrase up to one of its inner spaces, or from there on.
+    fn part(
+        &self,
+        text: &str,
+        part: impl Fn(&str, usize, &str) -> Option<Range<usize>>,
+    ) -> Option<(Range<usize>, String)> {
+        if self.phrases.is_empty() {
+            return None;
+        }
+        let words = Words::new(text, Folding::Folded);
+        let (part, text) = (&part, words.as_str());
+        let parts = self.phrases.iter().flat_map(|phrase| {
+            let inner =
+                phrase.match_indices(' ').map(|(at, _)| at).filter(|at| (1..phrase.len() - 1).contains(at));
+            inner.filter_map(move |at| Some((part(phrase, at, text)?, phrase)))
+        });
+        let (range, phrase) = parts.max_by_key(|(range, _)| range.len())?;
+        Some((words.origin(words.at(range)), phrase.trim().to_owned()))
     }
 
     /// The matches of the patterns in a text as it was recognized, and the value of each.

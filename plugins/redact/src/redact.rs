@@ -9,10 +9,10 @@ use hark_rules::Mistake;
 use crate::lex::{Atom, What, lex};
 use crate::numbers::{Finders, Value, values};
 use crate::own::Own;
-use crate::runs::{Group, Run, digits, runs};
+use crate::runs::{Group, Quiet, Run, digits, runs};
 use crate::text::Joined;
 use crate::token::Kind;
-use crate::{email, iban, own, token};
+use crate::{email, iban, own, pieces, token};
 
 /// A text of an event.
 #[derive(Debug, Clone, Copy)]
@@ -105,20 +105,38 @@ impl Finder {
         let mut found: Vec<Vec<Taken>> = vec![Vec::new(); said.len()];
         for stream in streams(said) {
             self.find_in(&stream, edges, &mut found);
+            if self.email {
+                self.find_addresses(&stream.without_interjections(), edges, &mut found);
+            }
         }
         found.into_iter().map(merged).collect()
     }
 
     fn find_in(&self, stream: &Stream, edges: Edges, found: &mut [Vec<Taken>]) {
         let joined = Joined::new(stream.texts.iter().map(|(_, said)| said.text));
-        let tokens = |(_, said): &(usize, Said)| token::all(said.text).map(|(range, ..)| range).collect();
-        let tokens = stream.texts.iter().map(tokens).collect();
-        let mut page = Page { stream, joined: &joined, tokens, found };
+        let mut page = Page { stream, joined: &joined, tokens: stream.tokens(), found };
         if self.numbers != Finders::default() {
             self.find_numbers(&mut page, edges);
         }
         if stream.rank == Rank::Channel {
-            self.find_others(&mut page);
+            self.find_others(&mut page, edges);
+        }
+    }
+
+    fn find_addresses(&self, stream: &Stream, edges: Edges, found: &mut [Vec<Taken>]) {
+        let joined = &Joined::new(stream.texts.iter().map(|(_, said)| said.text));
+        let mut page = Page { stream, joined, tokens: stream.tokens(), found };
+        let text = &joined.folded[..];
+        let addresses = email::find(text);
+        let begin = pieces::at_begin(text).filter(|_| edges.begin && !edges.is_first);
+        let end = pieces::at_end(text).filter(|_| edges.end && !edges.is_partial);
+        let at_border = begin.into_iter().chain(end).filter(|part| {
+            stream.rank == Rank::Channel
+                && !addresses.iter().any(|it| it.start < part.end && part.start < it.end)
+        });
+        for range in addresses.iter().cloned().chain(at_border) {
+            let value = email::normalized(&text[range.clone()]);
+            page.take(joined.plain(&range), Some(Kind::Email), &value, false, stream.rank);
         }
     }
 
@@ -170,15 +188,9 @@ impl Finder {
         }
     }
 
-    /// Addresses, fillers, own words and patterns.
-    fn find_others(&self, page: &mut Page) {
+    /// Fillers, own words and patterns.
+    fn find_others(&self, page: &mut Page, edges: Edges) {
         let joined = page.joined;
-        if self.email {
-            for range in email::find(&joined.folded) {
-                let value = email::normalized(&joined.folded[range.clone()]);
-                page.take(joined.plain(&range), Some(Kind::Email), &value, false, Rank::Channel);
-            }
-        }
         if self.fillers {
             for range in own::fillers(&joined.folded) {
                 page.take(joined.plain(&range), None, "", false, Rank::Filler);
@@ -187,9 +199,32 @@ impl Finder {
         for (range, value) in self.own.words(&joined.plain) {
             page.take(range, Some(Kind::Word), &value, false, Rank::Channel);
         }
+        let begin = self.own.ended_phrase(&joined.plain).filter(|_| edges.begin && !edges.is_first);
+        let end = self.own.begun_phrase(&joined.plain).filter(|_| edges.end && !edges.is_partial);
+        for (range, value) in begin.into_iter().chain(end) {
+            page.take(range, Some(Kind::Word), &value, false, Rank::Border);
+        }
         for (range, value) in self.own.patterns(&joined.plain) {
             page.take(range, Some(Kind::Pattern), &value, false, Rank::Channel);
         }
+    }
+}
+
+impl<'a> Stream<'a> {
+    /// The tokens of each text.
+    fn tokens(&self) -> Vec<Vec<Range<usize>>> {
+        let tokens = |(_, said): &(usize, Said)| token::all(said.text).map(|(range, ..)| range).collect();
+        self.texts.iter().map(tokens).collect()
+    }
+
+    /// The texts without those that are an interjection, such as "uh huh" in the middle of an address. The borders of turns are left out.
+    fn without_interjections(&self) -> Stream<'a> {
+        let is_interjection = |text: &str| {
+            let joined = Joined::new(std::iter::once(text));
+            Quiet::of(&lex(&joined.folded, false)) == Quiet::Between && !email::has_sign(&joined.folded)
+        };
+        let texts = self.texts.iter().copied().filter(|(_, said)| !is_interjection(said.text)).collect();
+        Stream { texts, rank: self.rank, turns: Vec::new() }
     }
 }
 

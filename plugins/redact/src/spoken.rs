@@ -59,10 +59,11 @@ const NUMBER_WORDS: [(&str, Word); 38] = [
 ];
 
 /// Punctuation that is said, sounds of hesitation, and what a listener says between two groups.
-const BETWEEN: [&str; 41] = [
+const BETWEEN: [&str; 42] = [
     "dash", "hyphen", "dot", "space", "slash", "comma", "plus", "minus", "and", "then", "um", "umm", "uh",
-    "uhm", "er", "erm", "hm", "hmm", "mm", "mhm", "ah", "yes", "yeah", "yep", "ok", "okay", "right", "sure",
-    "correct", "got", "it", "go", "ahead", "sorry", "well", "so", "wait", "next", "sir", "ma'am", "please",
+    "huh", "uhm", "er", "erm", "hm", "hmm", "mm", "mhm", "ah", "yes", "yeah", "yep", "ok", "okay", "right",
+    "sure", "correct", "got", "it", "go", "ahead", "sorry", "well", "so", "wait", "next", "sir", "ma'am",
+    "please",
 ];
 
 /// The same in scripts without spaces.

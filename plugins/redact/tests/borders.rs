@@ -239,6 +239,57 @@ fn digits_at_the_border_of_a_piece_go() {
 }
 
 #[test]
+fn an_address_that_is_cut_by_the_border_of_a_piece_goes_from_each() {
+    for (pieces, expected) in [
+        (["so mail me at john.doe@", "example.com please"], ["so mail me at [EMAIL_1]@", "[EMAIL_2] please"]),
+        (
+            ["so mail me at john dot doe", "at example dot com please"],
+            ["so mail me at [EMAIL_1]", "[EMAIL_2] please"],
+        ),
+        (["it is john dot doe at example", "dot com please"], ["it is [EMAIL_1]", "[EMAIL_2] please"]),
+        (["it is john dot", "doe at example dot com"], ["it is [EMAIL_1]", "[EMAIL_2]"]),
+        (["it is john dot doe at", "example dot com right"], ["it is [EMAIL_1]", "[EMAIL_2] right"]),
+        (["my email is john", "at gmail dot com"], ["my email is [EMAIL_1]", "[EMAIL_2]"]),
+        (["我的邮箱是zhangsan艾特", "一六三点com"], ["我的邮箱是[EMAIL_1]", "[EMAIL_2]"]),
+        (["メールはtanakaアットマーク", "gmail、ドットコムです"], ["メールは[EMAIL_1]", "[EMAIL_2]です"]),
+        (["We met at noon.", "It is late."], ["We met at noon.", "It is late."]),
+        (
+            ["have a look at hark dot io", "Dot the letters."],
+            ["have a look at hark dot io", "Dot the letters."],
+        ),
+        (["state-of-the-art.", "com is a part"], ["state-of-the-art.", "com is a part"]),
+    ] {
+        let mut call = Call::new(r#"{"find": ["email"]}"#);
+        assert_eq!(pieces.map(|piece| call.piece(&[piece]).remove(0)), expected);
+    }
+}
+
+#[test]
+fn a_phrase_that_is_cut_by_the_border_of_a_piece_goes_from_each() {
+    let mut call = Call::new(r#"{"find": [], "words": ["blue falcon", "project x one", "plain"]}"#);
+    assert_eq!(call.piece(&["Write to the Blue"]), ["Write to the [WORD_1]"]);
+    assert_eq!(call.piece(&["falcon team. It is project-x."]), ["[WORD_1] team. It is [WORD_2]."]);
+    assert_eq!(call.piece(&["One day, a falcon and blue sky"]), ["[WORD_2] day, a falcon and blue sky"]);
+}
+
+#[test]
+fn an_address_goes_although_a_listener_speaks_between_its_parts() {
+    for said in [
+        &[(0, "it is john dot doe"), (0, "uh huh"), (0, "at example dot com yes")][..],
+        &[(0, "it is john dot doe"), (1, "Okay."), (0, "at example dot com yes")],
+    ] {
+        let (_, made) = Call::new(ALL).said(said);
+        assert_eq!(made, ["it is [EMAIL_1]", said[1].1, "[EMAIL_1] yes"]);
+    }
+    let (_, made) = Call::new(ALL).said(&[(0, "it is john dot doe at"), (1, "example dot com right")]);
+    assert_eq!(made, ["it is [EMAIL_1]", "[EMAIL_1] right"]);
+    assert_eq!(
+        Call::new(ALL).spoken(&["mail john dot", "doe at example dot com"]),
+        ["mail [EMAIL_1]", "[EMAIL_1]"]
+    );
+}
+
+#[test]
 fn the_final_of_redacted_segments_stays_as_it_is() {
     let said = [
         (0, "My card is [CARD_1], my pin [DIGITS_3]"),
