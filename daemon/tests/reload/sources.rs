@@ -64,6 +64,19 @@ async fn a_subject_is_added_and_removed_and_its_message_is_acknowledged() {
     only(&events_of_recording(&mut hark, "open.wav").await, "job.completed");
     all_acknowledged(&nats, CEILING).await;
 
+    // The request for the next message is still open at the server.
+    publish(&context, "hark.audio.inbox", &[("Hark-Name", "late.wav")], wav(1.0, 2)).await;
+    let stream = context.get_stream_no_info("HARK_AUDIO").await.unwrap();
+    wait_until("the message to be delivered", CEILING, async || {
+        stream.consumer_info("hark_inbox").await.unwrap().delivered.consumer_sequence == 2
+    })
+    .await;
+    hark.reload(|text| text + inbox).await;
+    only(&events_of_recording(&mut hark, "late.wav").await, "job.completed");
+    let deliveries = stream.consumer_info("hark_inbox").await.unwrap().delivered.consumer_sequence;
+    assert!(deliveries > 2, "the daemon took a message of a source that it did not have");
+    hark.reload(|_| before.clone()).await;
+
     // The stream of the operator does not capture the subject: the daemon would wait for ever, so it is a mistake.
     let stream = jetstream::stream::Config {
         name: "OTHER".into(),

@@ -113,9 +113,9 @@ impl Subject {
                 () = self.reconnected(now) => continue,
             };
             match next {
-                Ok(Some(message)) if self.switch.is_paused() => {
+                Ok(Some(message)) if self.switch.is_paused() || retire.is_cancelled() => {
                     self.health.accepted();
-                    // It was asked for before the pause: another daemon may have it, or this one when the pause ends.
+                    // It was asked for before the pause, or before a reload removed the source: another daemon may have it, or this one later.
                     if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
                         debug!(source = self.name, error, "a message is redelivered later");
                     }
