@@ -42,12 +42,11 @@ pub(super) fn new_ones(
             }
             Entry::Occupied(read) => read.into_mut(),
         };
-        if *total > MOST {
-            continue;
-        }
+        let has_room = *total <= MOST;
         match Identity::of(&body) {
             Identity::Alert { key, state } => {
-                if count(connection, job, &key)? >= state {
+                let stored = count(connection, job, &key)?;
+                if stored >= state || stored == 0 && !has_room {
                     continue;
                 }
                 let alert = match &body {
@@ -55,7 +54,13 @@ pub(super) fn new_ones(
                     _ => None,
                 };
                 note(connection, job, &key, state, alert)?;
+                // What became of a stored alert is stored too: else the job's end would retract an alert that was confirmed.
+                if stored > 0 {
+                    new.push(body);
+                    continue;
+                }
             }
+            _ if !has_room => continue,
             Identity::Numbered { series } => {
                 let number = numbers.entry(series.clone()).or_default();
                 *number += 1;
@@ -221,6 +226,18 @@ mod tests {
         let [Body::AlertRetracted(alert)] = &retractions(&ledger, JOB).unwrap()[..] else { panic!() };
         assert_eq!((alert.alert.as_str(), alert.reason.is_some()), ("1", true));
         erase(&ledger, JOB).unwrap();
+        assert_eq!(retractions(&ledger, JOB).unwrap(), []);
+    }
+
+    #[test]
+    fn an_alert_of_a_plugin_without_room_is_still_confirmed_and_no_other_is_raised() {
+        let ledger = ledger();
+        let flood = || event("keywords", None, 1);
+        new_ones(&ledger, JOB, vec![alert("1", AlertState::Tentative)]).unwrap();
+        new_ones(&ledger, JOB, (0..=MOST).map(|_| flood()).collect()).unwrap();
+        let confirmed = alert("1", AlertState::Confirmed);
+        let emitted = vec![confirmed.clone(), alert("2", AlertState::Tentative), flood()];
+        assert_eq!(new_ones(&ledger, JOB, emitted).unwrap(), [confirmed]);
         assert_eq!(retractions(&ledger, JOB).unwrap(), []);
     }
 
