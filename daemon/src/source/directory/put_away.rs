@@ -213,9 +213,10 @@ fn confirm(from: Entry<'_>, to: Entry<'_>, heard: &HeardFile) -> Result<(), Left
 /// Copies to another filesystem: under a hidden name, synced to disk, then renamed to its own name; only after that may the original be
 /// removed.
 fn copy_file(from: Entry<'_>, names: [Entry<'_>; 2], target: &Folder, heard: &HeardFile) -> Result<(), Left> {
-    // The daemon may have crashed between the copy and the removal of the original. Only the name with the job's id proves that a copy is
-    // this job's: an equal file under the plain name may be another job's.
-    if hash(names[1]).is_ok_and(|copied| copied == heard.sha256) {
+    // The daemon may have crashed between the copy and the removal of the original. A file with the job's id in its name and the same bytes is
+    // this job's copy. So is one under the plain name that has the same time of change too: the copy was given the original's.
+    let is_copy = |name: Entry<'_>| hash(name).is_ok_and(|copied| copied == heard.sha256);
+    if is_copy(names[1]) || has_time_of(names[0], heard) && is_copy(names[0]) {
         return Ok(());
     }
     let unfinished = OsString::from(format!(".{}.part", heard.job));
@@ -230,6 +231,10 @@ fn copy_file(from: Entry<'_>, names: [Entry<'_>; 2], target: &Folder, heard: &He
     }
     copied?;
     Ok(target.sync()?)
+}
+
+fn has_time_of(name: Entry<'_>, heard: &HeardFile) -> bool {
+    name.status().is_ok_and(|status| FileIdentity::of(&status).mtime_ns == heard.identity.mtime_ns)
 }
 
 fn copy_bytes(from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {

@@ -94,3 +94,28 @@ fn the_first_thing_in_the_way_is_named_and_else_the_error_has_its_remedy() {
     assert!(why(io::ErrorKind::StorageFull).ends_with("; make room on its disk"));
     assert!(why(io::ErrorKind::PermissionDenied).ends_with("permission on the folder of each"));
 }
+
+#[test]
+fn a_crash_between_the_copy_and_the_removal_leaves_one_copy() {
+    let disk = tempfile::tempdir().unwrap();
+    fs::write(disk.path().join("a.wav"), "heard").unwrap();
+    let (folder, done) = (Folder::open(disk.path()).unwrap(), disk.path().join("done"));
+    let from = folder.entry(OsStr::new("a.wav"));
+    let (identity, sha256) = (FileIdentity::of(&from.status().unwrap()), hash(from).unwrap());
+    let copy_of = |job: Uuid| {
+        let heard = HeardFile { job, identity, sha256: sha256.clone(), was_missed: false };
+        let target = folder.make(Path::new("done")).unwrap();
+        let other = with_suffix(OsStr::new("a.wav"), job);
+        copy_file(from, [target.entry(OsStr::new("a.wav")), target.entry(&other)], &target, &heard).unwrap();
+    };
+    let copies = || fs::read_dir(&done).unwrap().count();
+    let job = Uuid::now_v7();
+    copy_of(job);
+    copy_of(job);
+    assert_eq!(copies(), 1);
+    // Equal bytes that were written at another time are another recording.
+    fs::write(done.join("a.wav"), "heard").unwrap();
+    copy_of(job);
+    copy_of(job);
+    assert_eq!(copies(), 2);
+}
