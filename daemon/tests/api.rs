@@ -1,6 +1,6 @@
 //! The API: lists, jobs, events, and who may ask.
 
-use crate::support::{Api, Emulator, Hark, NatsServer, wav};
+use crate::support::{Api, CEILING, Emulator, Hark, NatsServer, wait_until, wav};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -163,6 +163,28 @@ async fn events_come_as_they_are_published_and_a_listener_goes_on_where_it_was()
     hark.drop_file("calls", "b.wav", &wav(3.0, 2));
     assert_eq!(later.next().await.0, "job.accepted", "of the second recording");
     assert!(hark.stop().await.success(), "a listener delays no end");
+}
+
+#[tokio::test]
+async fn listeners_never_keep_a_probe_out() {
+    let nats = NatsServer::start().await;
+    let hark = Hark::new().nats(&nats).folder("calls").start().await;
+    let api = hark.api();
+    let mut listeners = Vec::new();
+    for _ in 0..128 {
+        listeners.push(api.follow("/api/events").await);
+    }
+    let refused = Api::send(api.request(Method::GET, "/api/events")).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("128 clients"));
+    for _ in 0..200 {
+        assert_eq!(Api::send(api.bare(Method::GET, "/healthz")).await.status, 200);
+    }
+    listeners.pop();
+    wait_until("the place to be free", CEILING, async || {
+        api.request(Method::GET, "/api/events").send().await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(super) async fn list(
     let query = query.unwrap_or_default();
     let filter = filter(&query)?;
     let page = page(&api, filter).await?;
-    if accepts(&headers, "text/csv") {
+    if prefers_csv(&headers) {
         let kinds = [
             (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
             (header::CONTENT_DISPOSITION, "attachment; filename=\"hark-jobs.csv\""),
@@ -186,16 +186,40 @@ pub(super) fn unknown(job: Uuid) -> Problem {
     ))
 }
 
-fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| {
-        accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim() == kind))
-    })
+/// Whether a client prefers a table to JSON (`Accept`, RFC 9110, 12.5.1).
+fn prefers_csv(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let quality = |wanted: &str| {
+        accept.split(',').find_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            (parts.next() == Some(wanted))
+                .then(|| parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0))
+        })
+    };
+    let csv = quality("text/csv").unwrap_or_default();
+    csv > 0.0 && csv >= quality("application/json").unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_for_clients_that_prefer_it() {
+        let prefers =
+            |accept: &str| prefers_csv(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]));
+        for accept in [
+            "text/csv",
+            "text/csv; charset=utf-8",
+            "text/html, text/csv;q=0.5",
+            "text/csv, application/json;q=0.9",
+        ] {
+            assert!(prefers(accept), "{accept}");
+        }
+        for accept in ["*/*", "application/json", "text/csv;q=0", "application/json, text/csv;q=0.5"] {
+            assert!(!prefers(accept), "{accept}");
+        }
+    }
 
     #[test]
     fn the_next_page_has_the_filters_of_this_one() {

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::access::Address;
 use super::health::Health;
+use super::http::CONNECTIONS;
 use super::others::OtherDaemons;
 use super::problem::Problem;
 use super::reloads::Reloads;
@@ -18,6 +20,9 @@ use crate::config::Config;
 use crate::job::ledger::Ledger;
 use crate::publish::Feed;
 use crate::telemetry::metrics::Metrics;
+
+/// Event streams at a time: half of the connections, so that listeners never keep probes and scrapers out.
+const STREAMS: usize = CONNECTIONS / 2;
 
 /// A handle; clones share the same state. Health and metrics are available at once, the handles after the daemon is built.
 #[derive(Clone)]
@@ -31,6 +36,7 @@ struct Inner {
     metrics: Metrics,
     handles: OnceLock<Handles>,
     stop: CancellationToken,
+    streams: Arc<Semaphore>,
 }
 
 /// Handles to the parts of the daemon that requests about jobs need.
@@ -52,8 +58,8 @@ pub struct Handles {
 impl Api {
     /// `stop`: ends the answers that would go on for ever.
     pub fn new(address: Address, health: Health, metrics: Metrics, stop: CancellationToken) -> Api {
-        let handles = OnceLock::new();
-        Api { inner: Arc::new(Inner { address, health, metrics, handles, stop }) }
+        let (handles, streams) = (OnceLock::new(), Arc::new(Semaphore::new(STREAMS)));
+        Api { inner: Arc::new(Inner { address, health, metrics, handles, stop, streams }) }
     }
 
     /// Sets the handles; until then requests about jobs are answered with 503.
@@ -78,6 +84,17 @@ impl Api {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// A place among the event streams, for as long as the permit lives.
+    ///
+    /// # Errors
+    /// 503, while all places are taken.
+    pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.inner.streams).try_acquire_owned().map_err(|_| {
+            let detail = format!("{STREAMS} clients receive events already; close one, or ask again later");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        })
     }
 
     /// Resolves when the daemon stops.

@@ -108,10 +108,11 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Line, Infallible>>>, Problem> {
     let wanted = Wanted::of(query.as_deref().unwrap_or_default(), &headers)?;
     let handles = api.handles()?;
+    let place = api.stream()?;
     let listener = Listener::begin(wanted, handles.ledger.clone(), &handles.feed).await?;
-    let lines = stream::unfold(listener, |mut listener| async move {
+    let lines = stream::unfold((listener, place), |(mut listener, place)| async move {
         let line = listener.next().await?;
-        Some((Ok(line), listener))
+        Some((Ok(line), (listener, place)))
     });
     let stop = api.stop();
     let lines = lines.take_until(stop.cancelled_owned());
