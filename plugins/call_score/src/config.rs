@@ -83,31 +83,31 @@ impl Config {
     /// Reads `[plugin.config]` as the daemon passes it.
     ///
     /// # Errors
-    /// The first mistake; the message begins with the key.
+    /// The mistakes, at most one of each check; each begins with its key.
     pub fn parse(json: &str) -> Result<Config, Error> {
         let config: Config = hark_sdk::config::read(json)?;
-        let mistake = |key: String, text: &str| Err(Error::new(format_args!("{key}: {text}")));
+        let mut mistakes = Vec::new();
+        let mut mistake = |key: &str, text: &str| mistakes.push(format!("{key}: {text}"));
         if !(0.0..=100.0).contains(&config.pass) {
-            return mistake("pass".to_owned(), "must be a score, 0 to 100");
-        }
-        if config.checks.is_empty() {
-            let text = "is missing or empty; add a [[plugin.config.checks]] with a name, a weight and a thing to look at";
-            return mistake("checks".to_owned(), text);
+            mistake("pass", "must be a score, 0 to 100");
         }
         let mut names = BTreeSet::new();
         for (index, check) in config.checks.iter().enumerate() {
+            let (at, is_new) = (format!("checks.{index}"), names.insert(&check.name));
             if let Some((key, text)) = check.mistake() {
-                return mistake(format!("checks.{index}{key}"), &format!("check {:?} {text}", check.name));
-            }
-            if !names.insert(&check.name) {
+                mistake(&format!("{at}{key}"), &format!("check {:?} {text}", check.name));
+            } else if !is_new {
                 let text = format!("check {:?} is there twice; give each check its own name", check.name);
-                return mistake(format!("checks.{index}.name"), &text);
+                mistake(&format!("{at}.name"), &text);
             }
         }
-        if config.checks.iter().all(|check| check.weight == Some(0.0)) {
-            return mistake("checks".to_owned(), "all have the weight 0; a score needs one that counts");
+        if config.checks.is_empty() {
+            let text = "is missing or empty; add a [[plugin.config.checks]] with a name, a weight and a thing to look at";
+            mistake("checks", text);
+        } else if config.checks.iter().all(|check| check.weight == Some(0.0)) {
+            mistake("checks", "all have the weight 0; a score needs one that counts");
         }
-        Ok(config)
+        if mistakes.is_empty() { Ok(config) } else { Err(Error::mistakes(mistakes)) }
     }
 
     /// What can hardly be meant.

@@ -60,7 +60,8 @@ impl Plugin for Redact {
 
     fn create(config: &str) -> Result<Self, Error> {
         let config = Config::parse(config)?;
-        Ok(Redact { finder: Finder::new(&config)?, replace: config.replace, calls: Calls::default() })
+        let finder = Finder::new(&config).map_err(Error::mistakes)?;
+        Ok(Redact { finder, replace: config.replace, calls: Calls::default() })
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -25,7 +25,9 @@ static FILLER: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 impl Own {
-    pub(crate) fn new(config: &Config) -> Result<Own, Mistake> {
+    /// # Errors
+    /// Every word and pattern that cannot be used.
+    pub(crate) fn new(config: &Config) -> Result<Own, Vec<Mistake>> {
         let mistake = |path: String, text: String| Mistake { path, text };
         let folded = |(index, word): (usize, &String)| match Words::new(word, Folding::Folded) {
             words if words.is_empty() => {
@@ -34,7 +36,10 @@ impl Own {
             }
             words => Ok(words),
         };
-        let words: Vec<Words> = config.words.iter().enumerate().map(folded).collect::<Result<_, _>>()?;
+        let mut mistakes = Vec::new();
+        let words = config.words.iter().enumerate();
+        let words: Vec<Words> =
+            words.filter_map(|word| folded(word).map_err(|error| mistakes.push(error)).ok()).collect();
         let is_phrase = |words: &&str| words.trim().contains(' ');
         let phrases = words.iter().map(Words::as_str).filter(is_phrase).map(str::to_owned).collect();
         let words = match words.is_empty() {
@@ -44,7 +49,7 @@ impl Own {
                 let built = AhoCorasick::builder()
                     .match_kind(MatchKind::Standard)
                     .build(words.iter().map(|words| words.as_str()));
-                Some(built.map_err(|error| mistake("words".to_owned(), error.to_string()))?)
+                built.map_err(|error| mistakes.push(mistake("words".to_owned(), error.to_string()))).ok()
             }
         };
         let pattern = |(index, pattern): (usize, &String)| {
@@ -58,8 +63,10 @@ impl Own {
                 false => Ok(built),
             }
         };
-        let patterns = config.patterns.iter().enumerate().map(pattern).collect::<Result<_, _>>()?;
-        Ok(Own { words, phrases, patterns })
+        let patterns = config.patterns.iter().enumerate();
+        let patterns =
+            patterns.filter_map(|one| pattern(one).map_err(|error| mistakes.push(error)).ok()).collect();
+        if mistakes.is_empty() { Ok(Own { words, phrases, patterns }) } else { Err(mistakes) }
     }
 
     /// The words and phrases in a text as it was recognized, and the value of each.
@@ -121,4 +128,21 @@ pub(crate) fn fillers(text: &str) -> Vec<Range<usize>> {
     FILLER
         .as_ref()
         .map_or_else(Vec::new, |filler| filler.find_iter(text).map(|found| found.range()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_and_pattern_that_cannot_be_used_is_a_mistake() {
+        let config = Config {
+            words: vec!["ok".to_owned(), " .".to_owned(), "…".to_owned()],
+            patterns: vec!["(a".to_owned(), "b".to_owned(), "a*".to_owned()],
+            ..Config::default()
+        };
+        let mistakes = Own::new(&config).err().unwrap();
+        let paths: Vec<_> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(paths, ["words.1", "words.2", "patterns.0", "patterns.2"]);
+    }
 }

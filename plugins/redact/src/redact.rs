@@ -76,7 +76,7 @@ struct Stream<'a> {
 }
 
 impl Finder {
-    pub(crate) fn new(config: &Config) -> Result<Finder, Mistake> {
+    pub(crate) fn new(config: &Config) -> Result<Finder, Vec<Mistake>> {
         let numbers = Finders {
             card: config.finds(Find::Card),
             phone: config.finds(Find::Phone),

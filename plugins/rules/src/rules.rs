@@ -1,5 +1,7 @@
 //! Rules, ready to judge.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::config::{Config, Mistake, Rule, Scope};
@@ -37,7 +39,7 @@ impl Rules {
     /// Reads `[plugin.config]` as the daemon passes it, and compiles its rules.
     ///
     /// # Errors
-    /// The mistakes: the first one, and the first one of each other rule.
+    /// The mistakes: the first one, and one of each wrong key of each rule.
     pub fn read(json: &str) -> Result<Rules, Vec<Mistake>> {
         let read = |json: &str| Config::parse(json).and_then(Rules::new);
         let first = match read(json) {
@@ -49,11 +51,20 @@ impl Rules {
             _ => None,
         });
         let mut mistakes = vec![first];
-        for (index, rule) in rules.into_iter().flatten().enumerate() {
-            let Err(mut mistake) = read(&json!({ "rules": [rule] }).to_string()) else { continue };
-            mistake.path = mistake.path.replacen("rules.0", &format!("rules.{index}"), 1);
-            if !mistakes.contains(&mistake) {
-                mistakes.push(mistake);
+        for (index, mut rule) in rules.into_iter().flatten().enumerate() {
+            // The next mistake shows when the key of the one before is left out.
+            let mut left_out = BTreeSet::new();
+            while let Err(mut mistake) = read(&json!({ "rules": [rule] }).to_string()) {
+                let key = mistake.path.strip_prefix("rules.0.").and_then(|path| path.split('.').next());
+                let key = key.unwrap_or_default().to_owned();
+                let is_there = rule.as_object_mut().is_some_and(|rule| rule.remove(&key).is_some());
+                mistake.path = mistake.path.replacen("rules.0", &format!("rules.{index}"), 1);
+                if left_out.insert(key) && !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+                if !is_there {
+                    break;
+                }
             }
         }
         Err(mistakes)
@@ -162,4 +173,26 @@ fn different(phrases: &[String], form: Folding) -> Vec<&String> {
         is_new
     };
     phrases.iter().filter(|text| is_new(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_key_of_every_rule_is_a_mistake() {
+        let rules = json!({ "rules": [
+            { "name": "a", "any": ["x"], "cooldown": "soon", "window": "late", "regex": ["(", "y"] },
+            { "name": "c", "any": ["x"] },
+            { "any": ["x"], "severity": "loud" },
+        ] });
+        let mistakes = Rules::read(&rules.to_string()).err().unwrap();
+        let mut paths: Vec<_> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(
+            paths,
+            ["rules.0.cooldown", "rules.0.regex.0", "rules.0.window", "rules.2.name", "rules.2.severity"],
+            "{mistakes:?}"
+        );
+    }
 }
