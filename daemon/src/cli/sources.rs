@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::daemons::{Answers, PATIENCE, Refused, ask};
-use super::screen::Style;
-use super::table::{self, Cell};
+use super::screen::{Span, Style};
+use super::table;
 use super::{Exit, print, session, write_json, write_line};
 use crate::api::service::Identity;
 use crate::api::steer::sources::{Listed, Sources, State};
@@ -134,7 +134,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn row(daemon: &Identity, source: &Listed, zone: &TimeZone) -> [Cell; 6] {
+fn row(daemon: &Identity, source: &Listed, zone: &TimeZone) -> [Span; 6] {
     let style = match source.state {
         State::Running => Style::GREEN,
         State::Waiting => Style::RED,
@@ -145,11 +145,14 @@ fn row(daemon: &Identity, source: &Listed, zone: &TimeZone) -> [Cell; 6] {
         .map(|since| since.to_zoned(zone.clone()).strftime(", since %m-%d %H:%M").to_string());
     let reason = source.reason.as_ref().map(|reason| format!(": {reason}"));
     [
-        Cell::plain(&source.name),
-        Cell::styled(style, word(source.state)),
-        Cell::plain(&source.kind),
-        Cell::plain(&source.route),
-        Cell::plain(&daemon.host),
-        Cell::plain(format!("{}{}{}", source.place, since.unwrap_or_default(), reason.unwrap_or_default())),
+        Span::new(Style::PLAIN, &source.name),
+        Span::new(style, word(source.state)),
+        Span::new(Style::PLAIN, &source.kind),
+        Span::new(Style::PLAIN, &source.route),
+        Span::new(Style::PLAIN, &daemon.host),
+        Span::new(
+            Style::PLAIN,
+            format!("{}{}{}", source.place, since.unwrap_or_default(), reason.unwrap_or_default()),
+        ),
     ]
 }

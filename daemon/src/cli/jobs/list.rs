@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::dollars;
 use crate::api::csv::csv;
 use crate::cli::daemons::{PATIENCE, Refused, ask};
-use crate::cli::screen::Style;
-use crate::cli::table::{self, Cell};
+use crate::cli::screen::{Span, Style};
+use crate::cli::table;
 use crate::cli::{Exit, print, say, write_json};
 use crate::config::Config;
 use crate::job::ledger::view::{Filter, Listed, Page, State};
@@ -116,7 +116,7 @@ pub(super) async fn list(config: &Config, args: &Args, as_json: bool) -> Result<
     answers.is_complete()
 }
 
-fn row(job: &Listed, zone: &TimeZone) -> [Cell; 8] {
+fn row(job: &Listed, zone: &TimeZone) -> [Span; 8] {
     let style = match job.state {
         State::Completed => Style::GREEN,
         State::Failed => Style::RED,
@@ -128,13 +128,13 @@ fn row(job: &Listed, zone: &TimeZone) -> [Cell; 8] {
     let length = job.duration_ms.map(|ms| format!("{}:{:02}", ms / 60_000, ms / 1_000 % 60));
     let error = job.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
     [
-        Cell::styled(Style::DIM, job.job.to_string()),
-        Cell::styled(style, job.state.as_str()),
-        Cell::plain(&job.source),
-        Cell::plain(accepted),
-        Cell::plain(length.unwrap_or_default()),
-        Cell::plain(job.cost_usd.map(dollars).unwrap_or_default()),
-        Cell::plain(job.name.clone().unwrap_or_default()),
-        Cell::plain(error.or_else(|| job.text.clone()).unwrap_or_default()),
+        Span::new(Style::DIM, job.job.to_string()),
+        Span::new(style, job.state.as_str()),
+        Span::new(Style::PLAIN, &job.source),
+        Span::new(Style::PLAIN, accepted),
+        Span::new(Style::PLAIN, length.unwrap_or_default()),
+        Span::new(Style::PLAIN, job.cost_usd.map(dollars).unwrap_or_default()),
+        Span::new(Style::PLAIN, job.name.clone().unwrap_or_default()),
+        Span::new(Style::PLAIN, error.or_else(|| job.text.clone()).unwrap_or_default()),
     ]
 }
