@@ -5,8 +5,8 @@ use hark_sdk::event::{
     TranscriptFinal, TranscriptSegment,
 };
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
-use super::follow::ReceivedEvent;
 use super::screen::{Span, Style, column};
 use crate::counted::counted;
 
@@ -40,12 +40,15 @@ impl Layout {
 }
 
 /// The line of an event; an event of a kind that this version does not know is shown in its raw form.
-pub fn line(heard: &ReceivedEvent, zone: &TimeZone, layout: Layout) -> Vec<Span> {
-    let event =
-        heard.kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, heard.body.clone()).ok());
-    let Some(event) = event else {
-        return vec![Span::new(Style::DIM, format!("{} {}", heard.kind, heard.body))];
-    };
+pub fn line(kind: &str, body: &Value, zone: &TimeZone, layout: Layout) -> Vec<Span> {
+    match kind.parse::<Kind>().ok().and_then(|kind| Event::from_value(&kind, body.clone()).ok()) {
+        Some(event) => line_of(&event, zone, layout),
+        None => vec![Span::new(Style::DIM, format!("{kind} {body}"))],
+    }
+}
+
+/// The line of an event that is read already.
+pub fn line_of(event: &Event, zone: &TimeZone, layout: Layout) -> Vec<Span> {
     let name = event.recording.name.as_deref().unwrap_or(&event.recording.uri);
     let mut line = Vec::new();
     if layout.has_time {
@@ -58,7 +61,7 @@ pub fn line(heard: &ReceivedEvent, zone: &TimeZone, layout: Layout) -> Vec<Span>
     }
     let job = event.job.simple().to_string();
     line.push(Span::new(Style::DIM, format!("{} ", &job[job.len() - ID_COLUMNS..])));
-    line.extend(details(&event, layout));
+    line.extend(details(event, layout));
     line
 }
 
@@ -220,19 +223,19 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::cli::screen::fit;
 
     fn shown(kind: &str, fields: Value) -> String {
-        line(&heard(kind, fields), &TimeZone::UTC, Layout::of(120))
+        line(kind, &body(&fields), &TimeZone::UTC, Layout::of(120))
             .iter()
             .map(|span| span.text.as_str())
             .collect()
     }
 
-    fn heard(kind: &str, fields: Value) -> ReceivedEvent {
+    fn body(fields: &Value) -> Value {
         let mut body = json!({
             "job": "01936f4e-5f0a-7c3e-8c1d-2f9f6f0a1b2c", "source": "calls", "sequence": 1, "time": "2026-11-23T08:15:02Z",
             "recording": {"uri": "file:///srv/calls/a.wav", "name": "a.wav", "sha256": null, "bytes": 1, "format": "wav",
@@ -240,7 +243,7 @@ mod tests {
             "metadata": {},
         });
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        ReceivedEvent { subject: String::new(), id: String::new(), kind: kind.into(), body }
+        body
     }
 
     #[test]
@@ -262,15 +265,13 @@ mod tests {
             (60, "08:15:02 a.wav      1b2c …         … nine ten eleven twelve"),
             (80, "08:15:02 a.wav              1b2c …         … seven eight nine ten eleven twelve"),
         ] {
-            let line =
-                line(&heard("transcript.partial", fields.clone()), &TimeZone::UTC, Layout::of(columns));
+            let line = line("transcript.partial", &body(&fields), &TimeZone::UTC, Layout::of(columns));
             let shown: String = fit(&line, columns - 1).into_iter().map(|span| span.text).collect();
             assert_eq!(shown, expected);
         }
         let of = |job: &str| {
-            let mut heard = heard("job.accepted", json!({"route": "default"}));
-            heard.body["job"] = job.into();
-            let line = line(&heard, &TimeZone::UTC, Layout::of(40));
+            let body = body(&json!({"route": "default", "job": job}));
+            let line = line("job.accepted", &body, &TimeZone::UTC, Layout::of(40));
             line.iter().map(|span| span.text.as_str()).collect::<String>()
         };
         let (one, other) =

@@ -1,6 +1,5 @@
 //! `harkd tail`: events as they happen, partials growing in place.
 
-use std::io::Write;
 use std::path::Path;
 
 use hark_sdk::event::Kind;
@@ -11,7 +10,7 @@ use uuid::Uuid;
 use super::event_line::{self, Layout};
 use super::follow::{Follower, ReceivedEvent, Since};
 use super::screen::Screen;
-use super::{Exit, has_reader, say, session, write_json};
+use super::{Exit, has_reader, print, say, session, write_json};
 use crate::broker::stream::find;
 use crate::broker::{JetStream, Subjects};
 use crate::config::{Config, Nats, Source};
@@ -67,10 +66,17 @@ async fn follow(config: &Config, args: &Args) -> Result<(), Exit> {
             say(&words);
         }
     }
-    let mut output = if args.json { Output::Json } else { Output::Lines(Lines::new()) };
+    let mut lines = (!args.json).then(Lines::new);
     loop {
         let heard = follower.next().await?;
-        if args.wants(&heard) && !has_reader(output.show(&heard))? {
+        if !args.wants(&heard) {
+            continue;
+        }
+        let goes_on = match &mut lines {
+            Some(lines) => has_reader(lines.show(&heard))?,
+            None => print(|out| write_json(out, &json_line(&heard)))?,
+        };
+        if !goes_on {
             return Ok(());
         }
     }
@@ -111,24 +117,6 @@ impl Args {
     }
 }
 
-enum Output {
-    Json,
-    Lines(Lines),
-}
-
-impl Output {
-    fn show(&mut self, heard: &ReceivedEvent) -> std::io::Result<()> {
-        match self {
-            Output::Json => {
-                let mut out = std::io::stdout().lock();
-                write_json(&mut out, &json_line(heard))?;
-                out.flush()
-            }
-            Output::Lines(lines) => lines.show(heard),
-        }
-    }
-}
-
 struct Lines {
     screen: Screen,
     zone: TimeZone,
@@ -141,7 +129,7 @@ impl Lines {
 
     fn show(&mut self, heard: &ReceivedEvent) -> std::io::Result<()> {
         let job = heard.body["job"].as_str().unwrap_or_default();
-        let line = event_line::line(heard, &self.zone, Layout::of(self.screen.columns()));
+        let line = event_line::line(&heard.kind, &heard.body, &self.zone, Layout::of(self.screen.columns()));
         if heard.kind == "transcript.partial" {
             return self.screen.grow(job, line);
         }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::api::service::Identity;
 use crate::cli::daemons::{PATIENCE, ask};
 use crate::cli::event_line::{self, Layout};
-use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style};
 use crate::cli::{Exit, has_reader, print, write_json};
 use crate::config::Config;
@@ -49,13 +48,8 @@ pub(super) async fn show(config: &Config, id: Uuid, as_json: bool) -> Result<(),
     }
     let layout = Layout::of(Screen::new().columns());
     for event in job["events"].as_array().into_iter().flatten() {
-        let heard = ReceivedEvent {
-            subject: String::new(),
-            id: String::new(),
-            kind: event["kind"].as_str().unwrap_or_default().to_owned(),
-            body: event["body"].clone(),
-        };
-        if !write(&event_line::line(&heard, &TimeZone::system(), layout))? {
+        let kind = event["kind"].as_str().unwrap_or_default();
+        if !write(&event_line::line(kind, &event["body"], &TimeZone::system(), layout))? {
             return Ok(());
         }
     }

@@ -14,7 +14,6 @@ use super::jobs::Ended;
 use crate::broker::subject::headers;
 use crate::broker::{JetStream, Subjects};
 use crate::cli::event_line::{self, Layout};
-use crate::cli::follow::ReceivedEvent;
 use crate::cli::screen::{Screen, Span, Style, has_colours, paint};
 use crate::cli::{Exit, has_reader, say, write_json};
 use crate::counted::counted;
@@ -148,10 +147,9 @@ impl Output {
     }
 
     fn write(&self, out: &mut impl Write, difference: Difference, event: &Event) -> io::Result<()> {
-        let kind = event.kind().to_string();
         if self.as_json {
             let mut line = body(difference, event)?;
-            line["type"] = format!("hark.{kind}").into();
+            line["type"] = format!("hark.{}", event.kind()).into();
             return write_json(out, &line);
         }
         let (style, mark) = match difference {
@@ -159,14 +157,8 @@ impl Output {
             Difference::Same => (Style::DIM, "="),
             Difference::Gone => (Style::RED, "-"),
         };
-        let received = ReceivedEvent {
-            subject: String::new(),
-            id: String::new(),
-            kind,
-            body: serde_json::to_value(event)?,
-        };
         let mut line = vec![Span::new(style, mark), Span::new(Style::PLAIN, " ")];
-        line.extend(event_line::line(&received, &self.zone, self.layout));
+        line.extend(event_line::line_of(event, &self.zone, self.layout));
         writeln!(out, "{}", paint(&line, self.has_colours))
     }
 }
