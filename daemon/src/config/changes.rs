@@ -4,45 +4,13 @@ use serde_json::{Map, Value};
 
 use super::Config;
 
-/// The keys that a running daemon does not change: they decide where its state lies, which broker it speaks to, and what it listens on.
-/// A reload names them and leaves them as they are; it applies every other key.
-pub const NEEDS_RESTART: [&str; 27] = [
-    "http.audio",
-    "http.hosts",
-    "http.listen",
-    "http.read_token_file",
-    "http.tls_cert",
-    "http.tls_key",
-    "http.token_file",
-    "log.format",
-    "nats.ack_wait",
-    "nats.audio_stream",
-    "nats.credentials_file",
-    "nats.events_max_age",
-    "nats.events_max_bytes",
-    "nats.events_stream",
-    "nats.jetstream_domain",
-    "nats.nkey_file",
-    "nats.password_file",
-    "nats.replicas",
-    "nats.servers",
-    "nats.store_partials",
-    "nats.subject_prefix",
-    "nats.tls_ca",
-    "nats.tls_cert",
-    "nats.tls_key",
-    "nats.token_file",
-    "nats.user",
-    "state.directory",
-];
-
 /// What differs between two configs, in the order of the manual: keys of tables as `budget.daily_usd`, elements of arrays as
 /// `source calls`, `route sales (added)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What a reload applies.
     pub applied: Vec<String>,
-    /// What it leaves as it was: of [`NEEDS_RESTART`].
+    /// What it leaves as it was: the keys that need a restart.
     pub needs_restart: Vec<String>,
 }
 
@@ -67,6 +35,12 @@ impl Config {
     }
 }
 
+/// Whether a running daemon leaves a key as it is: such keys decide where its state lies, which broker it speaks to, and what it listens on.
+/// A reload names them and applies every other key.
+fn needs_restart(table: &str, key: &str) -> bool {
+    matches!((table, key), ("http" | "nats", _) | ("log", "format") | ("state", "directory"))
+}
+
 fn differences(before: &Config, after: &Config) -> Changes {
     let (before, after) = (tables(before), tables(after));
     let mut changes = Changes::default();
@@ -74,11 +48,11 @@ fn differences(before: &Config, after: &Config) -> Changes {
         match (&before[table], now) {
             (Value::Object(was), Value::Object(now)) => {
                 for key in now.keys().filter(|key| was.get(*key) != now.get(*key)) {
-                    let key = format!("{table}.{key}");
-                    match NEEDS_RESTART.contains(&key.as_str()) {
-                        true => changes.needs_restart.push(key),
-                        false => changes.applied.push(key),
-                    }
+                    let list = match needs_restart(table, key) {
+                        true => &mut changes.needs_restart,
+                        false => &mut changes.applied,
+                    };
+                    list.push(format!("{table}.{key}"));
                 }
             }
             (Value::Array(was), Value::Array(now)) => changes.applied.extend(elements(table, was, now)),

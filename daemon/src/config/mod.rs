@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use abilities::Unheeded;
 pub use address::{is_inside, is_loopback_or_private, is_public};
 pub use allow_list::{AllowList, is_in, plain};
-pub use changes::{Changes, NEEDS_RESTART};
+pub use changes::Changes;
 pub use context::ContextLimit;
 pub use effective::{Effective, Entry, Layer, Table};
 pub use entries::{Channels, ENGINES, Emotion, EngineChoice, OnFailure, Plugin, Route};

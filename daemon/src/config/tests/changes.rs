@@ -5,7 +5,38 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::valid;
-use crate::config::{Changes, Config, NEEDS_RESTART};
+use crate::config::{Changes, Config};
+
+/// The keys that only a restart changes.
+const NEEDS_RESTART: [&str; 27] = [
+    "http.audio",
+    "http.hosts",
+    "http.listen",
+    "http.read_token_file",
+    "http.tls_cert",
+    "http.tls_key",
+    "http.token_file",
+    "log.format",
+    "nats.ack_wait",
+    "nats.audio_stream",
+    "nats.credentials_file",
+    "nats.events_max_age",
+    "nats.events_max_bytes",
+    "nats.events_stream",
+    "nats.jetstream_domain",
+    "nats.nkey_file",
+    "nats.password_file",
+    "nats.replicas",
+    "nats.servers",
+    "nats.store_partials",
+    "nats.subject_prefix",
+    "nats.tls_ca",
+    "nats.tls_cert",
+    "nats.tls_key",
+    "nats.token_file",
+    "nats.user",
+    "state.directory",
+];
 
 /// What a running daemon applies: keys of tables, and arrays of tables with all of their keys. A new key belongs here, once a part of the
 /// daemon takes it over, or into `NEEDS_RESTART`.
