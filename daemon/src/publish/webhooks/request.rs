@@ -9,7 +9,6 @@ use bytes::Bytes;
 use hark_sdk::event::{Body, Event, Kind, data_schema};
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use uuid::Uuid;
 
 use super::schedule::RequestResult;
 use crate::broker::{JetStream, large};
-use crate::config::{PrivateOnly, Secret, Webhook, signing_key};
+use crate::config::{PrivateOnly, Secret, Webhook, http_client, signing_key};
 use crate::telemetry::causes;
 
 /// Idle connections are closed before the shortest common keep-alive (5 s) of servers ends.
@@ -64,22 +63,14 @@ impl Receiver {
     /// # Errors
     /// A sentence, when the address is no URL or no HTTP client can be made.
     pub fn new(webhook: &Webhook, secrets: &[Secret], timeout: Duration) -> Result<Receiver, String> {
-        // An error means that another part of the daemon installed the same provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let name = &webhook.name;
         let url: Url = webhook.url.parse().map_err(|error| format!("url of webhook {name:?}: {error}"))?;
-        let is_plain = url.scheme() == "http";
-        let builder = || {
-            let builder = Client::builder()
-                .user_agent(concat!("harkd/", env!("CARGO_PKG_VERSION")))
-                .pool_idle_timeout(KEEP_ALIVE)
-                .retry(reqwest::retry::never())
-                .redirect(Policy::none())
-                .referer(false)
-                .no_proxy();
-            if is_plain { builder.dns_resolver(PrivateOnly).tls_certs_only([]) } else { builder }
+        let builder = http_client().pool_idle_timeout(KEEP_ALIVE).no_proxy();
+        let builder = match url.scheme() {
+            "http" => builder.dns_resolver(PrivateOnly).tls_certs_only([]),
+            _ => builder,
         };
-        let client = builder().build().map_err(|error| {
+        let client = builder.build().map_err(|error| {
             format!("webhook {name:?}: no HTTP client can be made: {}; are the system's CA certificates installed (package ca-certificates)?", causes(error))
         })?;
         let keys = secrets.iter().filter_map(signing_key).map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
