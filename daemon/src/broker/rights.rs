@@ -45,10 +45,7 @@ impl Rights {
         of("OBJ_HARK_TRANSCRIPTS", READING);
         of("OBJ_HARK_TRANSCRIPTS", "STREAM.PURGE.{}");
         of("OBJ_HARK_TRANSCRIPTS", ERASING);
-        let intakes = config.source.iter().filter_map(|source| match source {
-            Source::Nats(intake) => Some(intake),
-            Source::Directory(_) => None,
-        });
+        let intakes = config.source.iter().filter_map(Source::intake);
         let mut has_intake = false;
         for intake in intakes {
             has_intake = true;

@@ -15,7 +15,7 @@ use std::path::Path;
 use self::finding::{Finding, Level, print_for_people, summary};
 use super::session::block_on;
 use super::{Exit, print, write_json};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Source};
 use crate::counted::counted;
 use crate::pipeline::{self, PluginEnvironment};
 
@@ -42,7 +42,7 @@ pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
         block_on(async { Ok(tokio::join!(services::examine(&config), nats::examine(&config))) })?;
     findings.extend(services);
     findings.extend(nats);
-    findings.extend(config.source.iter().flat_map(folders::examine));
+    findings.extend(config.source.iter().filter_map(Source::folder).map(folders::of_folder));
     findings.extend(machine::examine(&config));
     findings.extend(of_plugins(file, &config));
     match args.json {

@@ -104,10 +104,7 @@ fn is_url(text: &str) -> bool {
 
 /// The folder source in whose folder a path lies.
 fn source_of<'a>(config: &'a Config, path: &Path) -> Option<&'a DirectorySource> {
-    config.source.iter().find_map(|source| match source {
-        Source::Directory(source) if path.starts_with(&source.path) => Some(source),
-        _ => None,
-    })
+    config.source.iter().filter_map(Source::folder).find(|source| path.starts_with(&source.path))
 }
 
 fn route_of<'a>(config: &'a Config, path: &Path, args: &Args) -> Option<&'a Route> {

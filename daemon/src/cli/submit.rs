@@ -109,14 +109,7 @@ async fn publish(jetstream: &JetStream, source: &NatsSource, message: Message) -
 }
 
 fn choose_source<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a NatsSource, Exit> {
-    let sources: Vec<&NatsSource> = config
-        .source
-        .iter()
-        .filter_map(|source| match source {
-            Source::Nats(source) => Some(source),
-            Source::Directory(_) => None,
-        })
-        .collect();
+    let sources: Vec<&NatsSource> = config.source.iter().filter_map(Source::intake).collect();
     let names = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, sources.as_slice()) {
         (_, []) => Err(Exit::Usage("the config has no source of kind \"nats\" to submit to".into())),

@@ -26,6 +26,22 @@ impl Source {
         }
     }
 
+    /// The source, if it watches a folder.
+    pub fn folder(&self) -> Option<&DirectorySource> {
+        match self {
+            Source::Directory(source) => Some(source),
+            Source::Nats(_) => None,
+        }
+    }
+
+    /// The source, if it takes messages from NATS.
+    pub fn intake(&self) -> Option<&NatsSource> {
+        match self {
+            Source::Nats(source) => Some(source),
+            Source::Directory(_) => None,
+        }
+    }
+
     /// Which sources' recordings go first.
     pub fn priority(&self) -> Priority {
         match self {

@@ -90,11 +90,7 @@ fn absent_folder(source: &DirectorySource) -> Option<String> {
 impl Config {
     /// Of the warnings, those about watched folders that are not there.
     pub fn warnings_of_folders(&self) -> Vec<String> {
-        let folders = self.source.iter().filter_map(|source| match source {
-            Source::Directory(source) => Some(source),
-            Source::Nats(_) => None,
-        });
-        folders.filter_map(absent_folder).collect()
+        self.source.iter().filter_map(Source::folder).filter_map(absent_folder).collect()
     }
 
     /// A bucket on a private network, for a service that is not on it.

@@ -38,10 +38,9 @@ impl PluginEnvironment {
     pub fn of(config: &Config, config_file: &Path) -> Self {
         let mut environment = PluginEnvironment::new(&config.state.directory);
         let contexts = config.route.iter().map(|route| &route.context_file);
-        let recordings = config.source.iter().flat_map(|source| match source {
-            Source::Directory(source) => vec![&source.path, &source.done_directory, &source.failed_directory],
-            Source::Nats(_) => Vec::new(),
-        });
+        let folders = config.source.iter().filter_map(Source::folder);
+        let recordings =
+            folders.flat_map(|source| [&source.path, &source.done_directory, &source.failed_directory]);
         environment.hidden.extend(config.secret_files());
         environment.hidden.push(config_file.to_owned());
         environment.hidden.extend(contexts.chain(recordings).cloned());

@@ -41,11 +41,8 @@ pub async fn retry(steer: Steer, OfJob { job: id }: OfJob) -> Result<Listed, Ref
     let origin = match &old.origin {
         Origin::File { .. } => {
             let config = steer.sources.source(&old.source);
-            let config = config.as_ref().and_then(|source| match source {
-                Source::Directory(source) => Some(source),
-                Source::Nats(_) => None,
-            });
-            let found = find_recording(config, &old).await;
+            let folder = config.as_ref().and_then(Source::folder);
+            let found = find_recording(folder, &old).await;
             found.ok_or_else(|| {
                 gone("its file is neither at its first path nor where the daemon moved it, or its content has changed")
             })?

@@ -3,19 +3,11 @@
 use std::io::ErrorKind;
 
 use super::finding::{Finding, Level};
-use crate::config::{DirectorySource, Source};
+use crate::config::DirectorySource;
 use crate::os::Lease;
 use crate::source::directory::examine::{self, Examined};
 
-/// Nothing of a source of kind `nats`, which `streams` looks at.
-pub(super) fn examine(source: &Source) -> Option<Finding> {
-    match source {
-        Source::Directory(folder) => Some(of_folder(folder)),
-        Source::Nats(_) => None,
-    }
-}
-
-fn of_folder(source: &DirectorySource) -> Finding {
+pub(super) fn of_folder(source: &DirectorySource) -> Finding {
     let (check, path) = (format!("source {}", source.name), source.path.display());
     let examined = match examine::examine(source) {
         Ok(examined) => examined,

@@ -19,10 +19,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn examine(config: &Config, jetstream: &JetStream) -> Vec<Finding> {
     let mut findings = vec![events(config, jetstream).await];
-    for source in &config.source {
-        if let Source::Nats(intake) = source {
-            findings.push(of_intake(config, intake, jetstream).await);
-        }
+    for intake in config.source.iter().filter_map(Source::intake) {
+        findings.push(of_intake(config, intake, jetstream).await);
     }
     findings
 }

@@ -14,8 +14,8 @@ mod storage;
 mod subjects;
 mod webhooks;
 
+use super::Config;
 use super::report::Report;
-use super::{Config, Source};
 
 /// Applies every rule.
 pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
@@ -41,16 +41,12 @@ pub(super) fn validate(config: &Config, report: &mut Report<'_>) {
 
 /// The directory sources, each with its path in the file.
 fn directories(config: &Config) -> impl Iterator<Item = (String, &super::DirectorySource)> {
-    config.source.iter().enumerate().filter_map(|(index, source)| match source {
-        Source::Directory(source) => Some((format!("source.{index}"), source)),
-        Source::Nats(_) => None,
-    })
+    let sources = config.source.iter().enumerate();
+    sources.filter_map(|(index, source)| Some((format!("source.{index}"), source.folder()?)))
 }
 
 /// The NATS sources, each with its path in the file.
 fn intakes(config: &Config) -> impl Iterator<Item = (String, &super::NatsSource)> {
-    config.source.iter().enumerate().filter_map(|(index, source)| match source {
-        Source::Nats(source) => Some((format!("source.{index}"), source)),
-        Source::Directory(_) => None,
-    })
+    let sources = config.source.iter().enumerate();
+    sources.filter_map(|(index, source)| Some((format!("source.{index}"), source.intake()?)))
 }

@@ -3,7 +3,9 @@
 use super::recognizers::SHORTEST_PIECE;
 use crate::config::nearest::suggestion;
 use crate::config::report::Report;
-use crate::config::{Channels, Config, ENGINES, EngineChoice, Route, Source, Template, language_code};
+use crate::config::{
+    Channels, Config, DirectorySource, ENGINES, EngineChoice, Route, Source, Template, language_code,
+};
 
 pub(super) fn routes(config: &Config, report: &mut Report<'_>) {
     for (index, route) in config.route.iter().enumerate() {
@@ -79,11 +81,8 @@ fn filetrans(config: &Config, route: &Route, path: &str, report: &mut Report<'_>
         );
         report.mistake(path, text);
     }
-    let local = config.source.iter().find_map(|source| match source {
-        Source::Directory(source) if source.route == route.name => Some(&source.name),
-        _ => None,
-    });
-    if let Some(source) = local
+    let local = config.source.iter().filter_map(Source::folder).find(|source| source.route == route.name);
+    if let Some(DirectorySource { name: source, .. }) = local
         && !config.dashscope.allow_temporary_upload
         && config.storage.url.is_empty()
     {

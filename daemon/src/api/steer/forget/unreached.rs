@@ -37,11 +37,8 @@ pub(super) async fn unreached(steer: &Steer, job: &Job) -> Result<Vec<NotReached
     match &job.origin {
         Origin::File { .. } => {
             let config = steer.sources.source(&job.source);
-            let config = config.as_ref().and_then(|source| match source {
-                Source::Directory(source) => Some(source),
-                Source::Nats(_) => None,
-            });
-            if let Some(Origin::File { root, below, .. }) = find_recording(config, job).await {
+            let folder = config.as_ref().and_then(Source::folder);
+            if let Some(Origin::File { root, below, .. }) = find_recording(folder, job).await {
                 let path = root.join(below);
                 add("audio", format!("{}: the recording still lies there", path.display()));
                 if job.sidecar.is_some() {
