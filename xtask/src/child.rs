@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child as Process, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a child may take to end after SIGTERM; harkd drains its jobs in 10 s.
@@ -64,7 +63,7 @@ impl Child {
 
     /// The newest lines of its output.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.kept.lock().iter().cloned().collect()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// # Errors
@@ -115,7 +114,7 @@ impl Drop for Child {
 
 fn keep(output: impl Read + Send + 'static, kept: Arc<Mutex<VecDeque<String>>>) {
     each_line(output, move |line| {
-        let mut kept = kept.lock();
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == LINES_KEPT {
             kept.pop_front();
         }

@@ -5,11 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::servers::KEY;
@@ -256,7 +255,7 @@ fn stories(program: &Path, package: &Path) -> anyhow::Result<BTreeMap<String, Ve
 
 /// The next of this lane's kind, waiting or not; the other lanes take waiting ones too when their own are done.
 fn next(runs: &Mutex<VecDeque<Run>>, waiting: bool) -> Option<Run> {
-    let mut runs = runs.lock();
+    let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
     let waits = |run: &Run| WAITING.contains(&run.name.as_str());
     match runs.iter().position(|run| waits(run) == waiting) {
         Some(place) => runs.remove(place),

@@ -37,11 +37,6 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// The target directory of lints and docs.
-    pub(crate) fn checks(&self) -> PathBuf {
-        self.target.join("checks")
-    }
-
     /// The folder for packages.
     pub(crate) fn dist(&self) -> PathBuf {
         self.target.join("dist")
