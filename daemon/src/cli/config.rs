@@ -13,14 +13,8 @@ use super::{Exit, print, write_json};
 use crate::config::{self, EMBEDDED, Effective, Layer};
 use crate::telemetry::logging::{readable, readable_json};
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Print the manual: every key with its default, its unit and its reason; a configuration file to begin with
     Default,
     /// Print every value with the layer that it comes from: default, line of the file, environment variable; secrets are masked
@@ -35,8 +29,8 @@ enum Command {
 ///
 /// # Errors
 /// 78 where the config has mistakes, for then there is no config that the daemon would run with.
-pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
-    match args.command {
+pub fn execute(file: &Path, command: &Command) -> Result<(), Exit> {
+    match command {
         Command::Default => print(|out| out.write_all(EMBEDDED.as_bytes()))?,
         Command::Effective { json } => {
             let effective = config::inspect(file).effective()?;

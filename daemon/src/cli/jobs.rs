@@ -10,20 +10,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::daemons::{PATIENCE, ask};
-use super::{Exit, print, session, write_json, write_line};
+use super::{Exit, ListOr, print, session, write_json, write_line};
 use crate::config::Config;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// JSON instead of a table
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// List jobs, newest first (the default)
     List(list::Args),
     /// Show a job with its events
@@ -35,7 +26,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct OfJob {
+pub struct OfJob {
     /// The job's id
     id: Uuid,
 }
@@ -43,7 +34,7 @@ struct OfJob {
 /// How long to wait for the answer to a cancel: a daemon gives the service ten seconds to drop a task.
 const STOPPING: std::time::Duration = std::time::Duration::from_secs(15);
 
-pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+pub fn execute(config: &Path, args: &ListOr<Command>) -> Result<(), Exit> {
     let config = Config::load(config)?;
     session::block_on(async {
         match &args.command {

@@ -54,7 +54,8 @@ enum Command {
     /// Validate the configuration, plugins included; connects to nothing
     Check(check::Args),
     /// Print the manual, or what file and environment make of it
-    Config(config::Args),
+    #[command(subcommand)]
+    Config(config::Command),
     /// Check what the configuration needs: services, key, NATS, folders, disk, plugins; costs nothing and changes nothing
     Doctor(doctor::Args),
     /// Say what would happen to recordings, why, and what it would cost; sends nothing
@@ -64,26 +65,28 @@ enum Command {
     /// Follow events in the terminal
     Tail(tail::Args),
     /// List the running daemons' jobs, show one, retry one, cancel one
-    Jobs(jobs::Args),
+    Jobs(ListOr<jobs::Command>),
     /// List the running daemons' sources; pause, resume or scan them
-    Sources(sources::Args),
+    Sources(ListOr<sources::Command>),
     /// Erase jobs: ledger, events, objects, files that plugins wrote; says what could not be reached
     Forget(forget::Args),
     /// Load plugins and list them; try a library, create a plugin, end a quarantine
-    Plugins(plugins::Args),
+    Plugins(ListOr<plugins::Command>),
     /// Run today's plugins over old calls and compare what they say with what was said then
     Replay(replay::Args),
     /// Test the rules of keyword_alert against transcripts
-    Rules(rules::Args),
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Print the schemas of events, configuration and subjects, for programs and editors
-    Schema(schema::Args),
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Print a script that completes commands and options in a shell
     Completions(completions::Args),
     /// (internal) writes the manual pages; packages are made with it
     #[command(hide = true)]
     Man(man::Args),
     /// State of the running daemons' webhooks; send a test event, send again what was set aside, end a pause
-    Webhooks(webhooks::Args),
+    Webhooks(ListOr<webhooks::Command>),
     /// (internal) the process that a plugin runs in
     #[command(hide = true)]
     PluginHost,
@@ -95,6 +98,16 @@ enum Command {
     Ffmpeg,
 }
 
+/// The arguments of a command that lists what there is, unless a subcommand says otherwise.
+#[derive(Debug, clap::Args)]
+pub struct ListOr<C: Subcommand> {
+    #[command(subcommand)]
+    command: Option<C>,
+    /// JSON instead of a table
+    #[arg(long, global = true)]
+    json: bool,
+}
+
 impl Args {
     /// Carries out the command.
     pub fn execute(self) -> ExitCode {
@@ -102,7 +115,7 @@ impl Args {
         let outcome = match self.command {
             Command::Run => run::execute(config),
             Command::Check(args) => check::execute(config, &args),
-            Command::Config(args) => config::execute(config, &args),
+            Command::Config(command) => config::execute(config, &command),
             Command::Doctor(args) => doctor::execute(config, &args),
             Command::Explain(args) => explain::execute(config, &args),
             Command::Submit(args) => submit::execute(config, &args),
@@ -112,8 +125,8 @@ impl Args {
             Command::Forget(args) => forget::execute(config, &args),
             Command::Plugins(args) => plugins::execute(config, &args),
             Command::Replay(args) => replay::execute(config, &args),
-            Command::Rules(args) => rules::execute(config, &args),
-            Command::Schema(args) => schema::execute(config, &args),
+            Command::Rules(command) => rules::execute(config, &command),
+            Command::Schema(command) => schema::execute(config, &command),
             Command::Completions(args) => completions::execute(&args),
             Command::Man(args) => man::execute(&args),
             Command::Webhooks(args) => webhooks::execute(config, &args),

@@ -11,20 +11,11 @@ use clap::Subcommand;
 use hark_sdk::Wants;
 use hark_sdk::event::Kind;
 
-use super::Exit;
+use super::{Exit, ListOr};
 use crate::pipeline::Description;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// JSON instead of a table
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Load each configured plugin in a process of its own and print the result (the default); the state of the running daemon's plugins is
     /// in its /metrics
     List,
@@ -60,12 +51,12 @@ enum Command {
 
 /// The languages that `plugins new` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Language {
+pub enum Language {
     Rust,
     C,
 }
 
-pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+pub fn execute(config: &Path, args: &ListOr<Command>) -> Result<(), Exit> {
     match &args.command {
         None | Some(Command::List) => list::execute(config, args.json),
         Some(Command::Check { file, with, events }) => check::execute(config, file, with, *events, args.json),

@@ -14,14 +14,8 @@ use crate::counted::counted;
 /// The library whose config has rules.
 const LIBRARY: &str = "keyword_alert";
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Judge transcripts by the rules of --config, and compare the alerts with those expected
     Test {
         /// TOML: [[case]] with a name, [[case.segments]] and [[case.alerts]]
@@ -36,8 +30,8 @@ enum Command {
 }
 
 /// Ends with 1 if a case differs, with 64 if the file of cases cannot be used, with 78 if the config or its rules cannot.
-pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
-    let Command::Test { file, plugin, json } = &args.command;
+pub fn execute(config: &Path, command: &Command) -> Result<(), Exit> {
+    let Command::Test { file, plugin, json } = command;
     let rules = rules(config, plugin.as_deref())?;
     let text = std::fs::read_to_string(file)
         .map_err(|error| Exit::Usage(format!("{} cannot be read: {error}", file.display())))?;

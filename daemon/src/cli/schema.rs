@@ -13,14 +13,8 @@ use crate::config::{self, Config, Plugin};
 use crate::pipeline::{self, PluginEnvironment};
 use crate::telemetry::logging::readable_json;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// JSON Schema of the events' bodies: a definition for each kind, the root is any of them
     Events,
     /// JSON Schema of the configuration file, by which an editor completes and checks it
@@ -39,8 +33,8 @@ enum Command {
 ///
 /// # Errors
 /// 78 where a config is needed and has mistakes, or the plugin does not load or has no schema.
-pub fn execute(file: &Path, args: &Args) -> Result<(), Exit> {
-    let document = match &args.command {
+pub fn execute(file: &Path, command: &Command) -> Result<(), Exit> {
+    let document = match command {
         Command::Events => hark_sdk::schema::events().to_value(),
         Command::Config { plugin: None } => config::schema(),
         Command::Config { plugin: Some(name) } => of_plugin(&config_or_defaults(file)?, file, name)?,

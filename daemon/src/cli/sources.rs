@@ -9,22 +9,13 @@ use serde_json::{Value, json};
 use super::daemons::{Answers, PATIENCE, Refused, ask};
 use super::screen::{Span, Style};
 use super::table;
-use super::{Exit, print, session, write_json, write_line};
+use super::{Exit, ListOr, print, session, write_json, write_line};
 use crate::api::service::Identity;
 use crate::api::steer::sources::{Listed, Sources, State};
 use crate::config::Config;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// JSON instead of a table
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// List the sources of every running daemon (the default)
     List,
     /// Pause a source, also over restarts; its open jobs go on
@@ -36,12 +27,12 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Named {
+pub struct Named {
     /// The source's name
     name: String,
 }
 
-pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+pub fn execute(config: &Path, args: &ListOr<Command>) -> Result<(), Exit> {
     let config = Config::load(config)?;
     session::block_on(async {
         match &args.command {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::daemons::{Answers, Refused, ask};
-use super::{Exit, print, session, write_json, write_line};
+use super::{Exit, ListOr, print, session, write_json, write_line};
 use crate::api::service::Identity;
 use crate::api::steer::webhooks::{Listed, Resumed, Retried};
 use crate::config::Config;
@@ -19,17 +19,8 @@ use crate::publish::webhooks::{Tested, View};
 /// How long to wait for a daemon: a receiver has ten seconds for its answer to a test event.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// JSON instead of a table
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Show each webhook: whether it is paused, what waits, what was set aside (the default)
     List,
     /// Send a test event, hark.webhook.test; ends with 1 if it is not taken
@@ -49,7 +40,7 @@ enum Command {
     },
 }
 
-pub fn execute(config: &Path, args: &Args) -> Result<(), Exit> {
+pub fn execute(config: &Path, args: &ListOr<Command>) -> Result<(), Exit> {
     let config = Config::load(config)?;
     session::block_on(async {
         match &args.command {
