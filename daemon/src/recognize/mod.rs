@@ -36,7 +36,7 @@ pub use self::echo::Echo;
 pub use self::error::{Error, Tries};
 pub use self::examine::{Examined, Trouble};
 pub use self::hints::Hints;
-pub use self::http::{BuildError, Content, Key, Timeouts};
+pub use self::http::{BuildError, Content, Timeouts};
 pub use self::limits::{Delivers, Limits, Pieces, Tasks};
 pub use self::pacer::{Pacer, Permit};
 pub use self::recognizers::Recognizers;
@@ -72,21 +72,12 @@ pub trait Recognizer: Send + Sync + fmt::Debug {
     /// The pacing of its requests.
     fn pacer(&self) -> &Arc<Pacer>;
 
-    /// The key that authorizes its requests; `None`: they have none.
-    fn key(&self) -> Option<&Key>;
-
     /// Waits for a permit to send one paid request: for the rate, for the end of a 429's hold, for an account that is refused (one
     /// request at a time is sent to find out whether it still is). Permits are granted by the priority of the recordings' sources, then in the
     /// order of the calls; every eighth goes to an archive that waits. A probe uses the newest key. Dropping the future gives up its
     /// place.
     fn permit(&self, priority: Priority) -> BoxFuture<'_, Permit> {
-        Box::pin(async move {
-            let permit = self.pacer().permit(priority).await;
-            match self.key() {
-                Some(key) => key.newest_for(permit).await,
-                None => permit,
-            }
-        })
+        Box::pin(self.pacer().permit(priority))
     }
 
     /// Sends one request, once. `listener` is informed of progress. Not cancel-safe: the fate of a request whose future is dropped is

@@ -1,5 +1,6 @@
 //! The API: its address, its key, and answers that are read, refused, or contrary to the protocol.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -24,7 +25,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: Http,
-    pub(super) key: Key,
+    pub(super) key: Arc<Key>,
     /// The pace of task queries and lists.
     pub(super) queries: Calls,
     /// The pace of upload policies: that of the submits, which follow them.
@@ -42,7 +43,7 @@ impl Client {
         let is_local = matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"));
         Ok(Client {
             http: Http::new(base.starts_with("http:"), !is_local, timeouts)?,
-            key,
+            key: Arc::new(key),
             queries: Calls::new(Rate::per_second(config.task_queries_per_second)),
             policies: Calls::new(Rate::per_minute(config.requests_per_minute)),
             base,

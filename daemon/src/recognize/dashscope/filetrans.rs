@@ -13,7 +13,7 @@ use super::{audio3, qwen3, task, upload};
 use crate::config::{Family, Model};
 use crate::job::{Transcript, fault};
 use crate::recognize::error::Error;
-use crate::recognize::http::{JSON, Key, Outgoing};
+use crate::recognize::http::{JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
     Audio, Bucket, Content, Delivers, Limits, Listener, Lost, Permit, Polled, Profile, Ready, Recognizer,
@@ -70,10 +70,6 @@ impl Recognizer for Filetrans {
         &self.pacer
     }
 
-    fn key(&self) -> Option<&Key> {
-        Some(&self.client.key)
-    }
-
     fn send<'a>(
         &'a self,
         permit: Permit,
@@ -100,7 +96,7 @@ impl Recognizer for Filetrans {
             if let Some(bucket) = &self.bucket {
                 return bucket.upload(content, name).await;
             }
-            let permit = self.client.key.newest_for(self.pacer.admission().await).await;
+            let permit = self.pacer.admission().await;
             let policy = permit.settle_free(upload::policy(&self.client, model).await)?;
             upload::store(&self.client, policy, content, name).await
         })

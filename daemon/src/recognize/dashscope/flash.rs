@@ -13,7 +13,7 @@ use super::{audio3, qwen3};
 use crate::config::{Family, Model, PieceFormat};
 use crate::job::Transcript;
 use crate::recognize::error::Error;
-use crate::recognize::http::{EVENT_STREAM, JSON, Key, Outgoing};
+use crate::recognize::http::{EVENT_STREAM, JSON, Outgoing};
 use crate::recognize::pacer::Pacer;
 use crate::recognize::{
     Audio, Clearance, Delivers, Limits, Listener, Permit, Pieces, Profile, Recognizer, Request, Sent,
@@ -59,10 +59,6 @@ impl Recognizer for Flash {
 
     fn pacer(&self) -> &Arc<Pacer> {
         &self.pacer
-    }
-
-    fn key(&self) -> Option<&Key> {
-        Some(&self.client.key)
     }
 
     fn send<'a>(

@@ -70,11 +70,15 @@ impl Service {
         let (client, pacers) = match before {
             Some(before) => (Arc::clone(&before.client), before.pacers.clone()),
             None => {
-                let client = Client::new(&config, Key::new(key.clone(), key_file.clone()), timeouts);
+                let key = Key::new(key.clone(), key_file.clone());
+                let client = Client::new(&config, key, timeouts).map_err(|error| error.to_string())?;
                 let rate = Rate::per_minute(config.requests_per_minute);
-                let pacer = |engine: Engine| Pacer::new(engine.as_str(), rate.clone(), metrics.clone());
-                let client = client.map_err(|error| error.to_string())?;
-                (Arc::new(client), [pacer(Engine::FLASH), pacer(Engine::FILETRANS)])
+                let pacer = |engine: Engine| {
+                    let key = Some(Arc::clone(&client.key));
+                    Pacer::new(engine.as_str(), rate.clone(), key, metrics.clone())
+                };
+                let pacers = [pacer(Engine::FLASH), pacer(Engine::FILETRANS)];
+                (Arc::new(client), pacers)
             }
         };
         let has_bucket = !storage.url.is_empty();

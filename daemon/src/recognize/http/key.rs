@@ -7,7 +7,6 @@ use reqwest::RequestBuilder;
 
 use super::Error;
 use crate::config::Secret;
-use crate::recognize::pacer::Permit;
 
 /// A key that may change while the daemon runs.
 #[derive(Debug)]
@@ -42,14 +41,6 @@ impl Key {
             error.fault.message = error.fault.message.replace(key.reveal(), "***");
         }
         error
-    }
-
-    /// Reads the key's file again before a request that probes whether the account is accepted again.
-    pub(crate) async fn newest_for(&self, permit: Permit) -> Permit {
-        if permit.is_probe() {
-            self.reread().await;
-        }
-        permit
     }
 
     /// Reads the key's file again, if the key came from a file: the operator may have written a good key. Content that is not a key changes

@@ -47,7 +47,7 @@ pub(super) struct Server {
     /// Without a slash at its end.
     base: String,
     http: Http,
-    key: Option<Key>,
+    key: Option<Arc<Key>>,
     pacer: Arc<Pacer>,
     forms: Forms,
 }
@@ -71,7 +71,7 @@ impl From<Error> for Failed {
 /// # Errors
 /// The key cannot be read, or there are no root certificates.
 pub(super) fn build(config: &config::Recognizer, metrics: &Metrics) -> Result<Server, String> {
-    let key = config.api_key()?.map(|key| Key::new(key, Some(config.api_key_file.clone())));
+    let key = config.api_key()?.map(|key| Arc::new(Key::new(key, Some(config.api_key_file.clone()))));
     // The whole request has one time limit; nothing within it is given up earlier.
     let timeouts = Timeouts { idle: config.timeout, silence: config.timeout };
     let is_plain = config.base_url.starts_with("http:");
@@ -79,8 +79,8 @@ pub(super) fn build(config: &config::Recognizer, metrics: &Metrics) -> Result<Se
         profile: profile(config),
         base: config.base_url.trim_end_matches('/').to_owned(),
         http: Http::new(is_plain, false, timeouts).map_err(|error| error.to_string())?,
+        pacer: Pacer::new(&config.name, Rate::new(Duration::ZERO), key.clone(), metrics.clone()),
         key,
-        pacer: Pacer::new(&config.name, Rate::new(Duration::ZERO), metrics.clone()),
         forms: Forms::default(),
         config: config.clone(),
     })
@@ -130,10 +130,6 @@ impl Recognizer for Server {
 
     fn pacer(&self) -> &Arc<Pacer> {
         &self.pacer
-    }
-
-    fn key(&self) -> Option<&Key> {
-        self.key.as_ref()
     }
 
     fn send<'a>(

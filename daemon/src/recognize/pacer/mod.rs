@@ -19,6 +19,7 @@ pub(crate) use self::rate::Rate;
 use self::access::{Access, Call, Leave};
 use self::queue::Queue;
 use super::error::{Error, When};
+use super::http::Key;
 use crate::config::Priority;
 use crate::job::Fate;
 use crate::telemetry::OnceAMinute;
@@ -42,6 +43,8 @@ pub struct Pacer {
     /// Limits the warning about a long hold to one a minute.
     warned: OnceAMinute,
     metrics: Metrics,
+    /// What authorizes its requests; `None`: they have no key.
+    key: Option<Arc<Key>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ pub struct Permit {
 }
 
 impl Pacer {
-    pub(crate) fn new(engine: &str, rate: Rate, metrics: Metrics) -> Arc<Self> {
+    pub(crate) fn new(engine: &str, rate: Rate, key: Option<Arc<Key>>, metrics: Metrics) -> Arc<Self> {
         // It appears with the recognizer; one before it may have set it.
         metrics.recognize_held.with_label_values(&[engine]).add(0);
         Arc::new(Pacer {
@@ -89,6 +92,7 @@ impl Pacer {
             queue: Queue::default(),
             warned: OnceAMinute::default(),
             metrics,
+            key,
         })
     }
 
@@ -115,7 +119,7 @@ impl Pacer {
             match self.ask(true) {
                 Ok(permit) => {
                     place.served();
-                    return permit;
+                    return self.with_newest_key(permit).await;
                 }
                 // Meanwhile a request of a higher priority may arrive.
                 Err(wait) => tokio::time::timeout(wait, changed).await.unwrap_or_default(),
@@ -128,10 +132,18 @@ impl Pacer {
         loop {
             let changed = self.changed.notified();
             match self.ask(false) {
-                Ok(permit) => return permit,
+                Ok(permit) => return self.with_newest_key(permit).await,
                 Err(wait) => tokio::time::timeout(wait, changed).await.unwrap_or_default(),
             }
         }
+    }
+
+    /// Reads the key's file again before a request that probes whether the account is accepted again.
+    async fn with_newest_key(&self, permit: Permit) -> Permit {
+        if let Some(key) = self.key.as_ref().filter(|_| permit.probe) {
+            key.reread().await;
+        }
+        permit
     }
 
     /// A permit, or how long to wait before asking again, unless the pacer learns something earlier.
@@ -208,11 +220,6 @@ impl Pacer {
 }
 
 impl Permit {
-    /// Whether this request probes if the account is good again.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.probe
-    }
-
     /// Waits until the request may be sent, when everything else is prepared. Evenly spaced permits do not wait here.
     pub async fn depart(&self) {
         loop {

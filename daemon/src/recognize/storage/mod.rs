@@ -59,7 +59,7 @@ impl Bucket {
             _ => Http::new(false, true, timeouts),
         };
         let http = http.map_err(|error| error.to_string())?;
-        let pacer = Pacer::new(LABEL, Rate::per_minute(0), metrics.clone());
+        let pacer = Pacer::new(LABEL, Rate::per_minute(0), None, metrics.clone());
         let mut base = bucket.endpoint.as_str().trim_end_matches('/').to_owned();
         for part in [&bucket.name].into_iter().filter(|_| !bucket.is_virtual).chain([&bucket.prefix]) {
             if !part.is_empty() {
