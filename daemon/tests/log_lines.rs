@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::plugins::Plugins;
 use crate::support::{
-    CEILING, Emulator, Hark, NatsServer, Process, harkd, has_own_mounts, publish, wait_until, wav,
+    CEILING, Emulator, Hark, LedgerRecord, NatsServer, Process, harkd, has_own_mounts, publish, wait_until,
+    wav,
 };
 use async_nats::jetstream;
 use serde_json::Value;
@@ -129,6 +130,13 @@ async fn a_full_disk_is_called_a_full_disk() {
     let service = Emulator::start(&[]).await;
     let setup = Hark::new().nats(&nats).asr(&service).folder("calls").small_disk("state", 8 << 20);
     let mut hark = setup.start().await;
+    // After the writes of the start: one that failed would be what the daemon says first.
+    hark.drop_file("calls", "a.wav", &wav(1.0, 1));
+    wait_until("the job to be settled", CEILING, async || {
+        let ledger = LedgerRecord::read(&hark.path("state"));
+        ledger.jobs.len() == 1 && ledger.open().next().is_none() && ledger.outbox_rows == 0
+    })
+    .await;
     hark.disk("state").fill();
     hark.not_ready("the disk of state.directory is nearly full and sources wait; make room on it").await;
     wait_until("the log to say so", CEILING, async || {
